@@ -108,7 +108,8 @@ fn a_backup_brings_no_tokens_back() -> Result<()> {
     let restored = Folder::new()?;
     let (copy, url) = (restored.data(), scene.router.url());
     let copy = copy.to_str().unwrap();
-    let made = usher_with(&["store", "backup", copy, "--url", url], b"", &[("USHER_TOKEN", &admin)])?;
+    let made =
+        usher_with(&["store", "backup", copy, "--url", url], b"", &[("USHER_TOKEN", &admin)])?;
     assert_eq!(made.code, 0, "{made:?}");
     for _ in 0..2 {
         let router = Router::start(&restored)?;

@@ -49,7 +49,15 @@ pub(super) fn read(root: &Table<'_>, folder: &Path) -> Option<JetStreamOptions> 
         let hint = "write node = \"a\": letters, digits, - and _, another one on each machine";
         source.problem(&at, "[journal] needs the name of this node", Some(hint.to_owned()));
     }
-    let file = |key| table.string(key).map(|At { value, .. }| folder.join(value));
+    let file = |key| {
+        let At { value, span } = table.string(key)?;
+        let path = folder.join(value);
+        if !path.is_file() {
+            let what = format!("{key}: there is no file {}", path.display());
+            source.problem(&span, what, None);
+        }
+        Some(path)
+    };
     let user = table.string("user").map(|At { value, .. }| value.to_owned());
     let user = together(&table, &at, ("user", user), ("password_file", file("password_file")));
     let (certificate, key) = (file("cert_file"), file("key_file"));

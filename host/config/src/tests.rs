@@ -584,22 +584,25 @@ fn a_batch_has_room_under_way() {
 #[test]
 fn a_journal_may_be_elsewhere() {
     assert_eq!(good("[journal]\nengine = \"embedded\"\n").journal, None);
+    let password = tempfile::NamedTempFile::new().unwrap();
+    let password_file = password.path().to_str().unwrap();
     let place = good(
-        r#"
+        &r#"
         [journal]
         engine = "jetstream"
         servers = ["nats://a:4222", "tls://b"]
         node = "a-1"
         user = "u"
-        password_file = "p"
+        password_file = "PASSWORD"
         takeover_after_ms = 3_000
         rank = 1
-        "#,
+        "#
+        .replace("PASSWORD", password_file),
     );
     let place = place.journal.unwrap();
     assert_eq!(place.servers, ["nats://a:4222", "tls://b"]);
     assert_eq!((place.stream.as_str(), place.replicas, place.rank), ("usher", 3, 1));
-    assert_eq!(place.user, Some(("u".to_owned(), "conf/p".into())));
+    assert_eq!(place.user, Some(("u".to_owned(), password.path().to_owned())));
     assert_eq!(place.takeover_after, Duration::from_secs(3));
 
     for (text, expected) in [
@@ -628,6 +631,10 @@ fn a_journal_may_be_elsewhere() {
         (
             "engine = \"jetstream\"\nnode = \"a\"\nuser = \"u\"\nservers = [\"nats://a\"]",
             "only one of user and password_file",
+        ),
+        (
+            "engine = \"jetstream\"\nnode = \"a\"\nca_file = \"none\"\nservers = [\"nats://a\"]",
+            "ca_file: there is no file none",
         ),
         (
             "engine = \"jetstream\"\nnode = \"a\"\nservers = [\"nats://a\"]\nreplicas = 6",

@@ -261,7 +261,8 @@ async fn serve(
             };
             let answers = Answers::new(Arc::clone(&access), config.listen.clone())?;
             let known = Arc::clone(&answers);
-            let forwarder = Forwarder::new(place.node.clone(), move || known.owner());
+            let (name, ca) = (place.node.clone(), place.ca.clone());
+            let forwarder = Forwarder::new(name, ca, move || known.owner());
             let (end, ended) = watch::channel(false);
             let node = Node::standby(Arc::clone(&front), Arc::clone(&answers.log) as _, ended);
             let router = crate::http::standby(node, Arc::new(forwarder));

@@ -3,6 +3,7 @@
 //! Whoever is asked in the end decides who may do what: it takes tokens as ever. It is told whether the
 //! client is on this node's machine, since it sees only this node.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(crate) struct Forwarder {
     /// The name of this node.
     node: String,
     owner: Box<dyn Fn() -> Option<Owner> + Send + Sync>,
+    /// Certificates of authorities besides the system's, for the owner's own.
+    ca: Option<PathBuf>,
     /// The client for the owner's URL, as it was last.
     client: Mutex<Option<(String, Clients)>>,
 }
@@ -52,9 +55,10 @@ impl Forwarder {
     /// For the node of this name; `owner` says who owns the journal now.
     pub(crate) fn new(
         node: String,
+        ca: Option<PathBuf>,
         owner: impl Fn() -> Option<Owner> + Send + Sync + 'static,
     ) -> Self {
-        Self { node, owner: Box::new(owner), client: Mutex::default() }
+        Self { node, ca, owner: Box::new(owner), client: Mutex::default() }
     }
 
     /// The owner, if one is known that isn't about to leave.
@@ -172,7 +176,7 @@ impl Forwarder {
         let origin = Origin::of(&url.parse()?);
         let origin = origin.ok_or_else(|| anyhow::anyhow!("{url:?} is no URL of a router"))?;
         let tls = match origin.tls() {
-            true => Some(usher_tls::client_config(None)?),
+            true => Some(usher_tls::client_config(self.ca.as_deref())?),
             false => None,
         };
         let addresses = ANYWHERE.iter().filter_map(|range| range.parse::<AddressRange>().ok());

@@ -4,6 +4,7 @@
 mod access;
 mod live;
 mod routes;
+mod standby;
 mod statuses;
 mod stub;
 mod tls;
