@@ -1,6 +1,7 @@
 //! Several nodes of one router, with their journal on a real NATS server. Without one these say so and
 //! do nothing.
 
+use std::fs;
 use std::path::PathBuf;
 use std::thread;
 
@@ -235,6 +236,46 @@ fn a_standby_answers_reads_by_itself() -> Result<()> {
     let tokens = admin.get("/tokens")?;
     assert_eq!(tokens.json()?["tokens"][0]["name"], "ops", "{}", tokens.text());
     assert_eq!(client.get("/events")?.status, 401);
+    second.stop()
+}
+
+/// Nodes had tokens in files of their own: those of the first owner count, so that none that was revoked comes
+/// back.
+#[test]
+fn tokens_of_an_earlier_version_move_into_the_journal_once() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let (a, b) = (nodes.folder("a", 0, "")?, nodes.folder("b", 1, "")?);
+    let left = |folder: &Folder, name: &str| -> Result<String> {
+        let hashed = usher(&["tokens", "hash", "--json"], b"")?.json()?;
+        let token = json!({
+            "name": name, "hash": hashed["hash"], "scopes": ["admin"], "source_prefix": null,
+            "created_ms": 1, "expires_ms": null
+        });
+        let file = json!({ "v": 1, "tokens": [token], "last_used_ms": {} });
+        fs::create_dir_all(folder.data())?;
+        fs::write(folder.data().join("tokens.json"), file.to_string())?;
+        Ok(hashed["secret"].as_str().context("no secret")?.to_owned())
+    };
+    let (first_secret, second_secret) = (left(&a, "first")?, left(&b, "second")?);
+    let first = Router::start_unready(&a)?;
+    wait_for("the owner to be ready", || Ok(first.client().is_ready().then_some(())))?;
+    let second = standby(&b)?;
+    let statuses = |client: &Client| -> Result<Vec<u16>> {
+        let (first, second) =
+            (client.with_token(&first_secret)?, client.with_token(&second_secret)?);
+        [client, &first, &second]
+            .map(|client| Ok(client.get("/events")?.status))
+            .into_iter()
+            .collect()
+    };
+    assert_eq!(statuses(first.client())?, [401, 200, 401]);
+    assert_eq!(statuses(second.client())?, [401, 200, 401]);
+    first.kill()?;
+    wait_for("the next owner", || Ok(second.client().is_ready().then_some(())))?;
+    assert_eq!(statuses(second.client())?, [401, 200, 401]);
+    for folder in [&a, &b] {
+        assert!(!folder.data().join("tokens.json").exists());
+    }
     second.stop()
 }
 

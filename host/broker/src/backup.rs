@@ -17,7 +17,7 @@ use crate::BrokerError;
 use crate::api::{BackupReport, Beside};
 use crate::blobs::{Blobs, file};
 use crate::files::sync_folder;
-use crate::folder::{BLOBS, FORMAT, JOURNAL, check_format, write_format};
+use crate::folder::{BLOBS, FORMAT, JOURNAL, check_format, mark_copy, write_format};
 use crate::log::newest;
 use crate::shared::Shared;
 use crate::store::{StoreFailure, View, schema};
@@ -126,7 +126,8 @@ impl Target {
         let is_stopping = || shared.has_ended();
         let (journal, base_journal) = (self.new.join(JOURNAL), base_journal.as_deref());
         let (view, copied) = shared.store.copy_to(&journal, base_journal, &is_stopping)?;
-        let Copied { segments, bytes, linked_bytes } = copied;
+        let Copied { segments, bytes, linked_bytes, end } = copied;
+        mark_copy(&self.new, end)?;
         let mut report = BackupReport {
             folder: self.to.clone(),
             last_sequence: newest(&*view)?,

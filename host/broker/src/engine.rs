@@ -66,13 +66,19 @@ impl EmbeddedBroker {
         recovered: Recovered,
         shared: Option<Arc<dyn SharedBlobs>>,
     ) -> Result<Arc<Self>, OpenError> {
+        let refused = |source| OpenError::Io {
+            what: "cannot use the mark of a copy in",
+            path: folder.path(),
+            source,
+        };
+        let is_new_copy = folder.is_new_copy(store.end()).map_err(refused)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let blobs = folder.blobs();
         let opened =
             Blobs::open(crate::blobs::Contents::Disk(blobs.clone()), Arc::clone(&store) as _);
         let refused = |source| OpenError::Io { what: "cannot write to", path: blobs, source };
         let blobs = Arc::new(opened.map_err(refused)?.shared_by(shared));
-        Self::start(options, store, recovered, blobs, Some(folder))
+        Self::start(options, store, recovered, blobs, Some((folder, is_new_copy)))
     }
 
     /// An engine without persistence, for tests.
@@ -116,8 +122,9 @@ impl EmbeddedBroker {
         store: Arc<dyn Store>,
         recovered: Recovered,
         blobs: Arc<Blobs>,
-        folder: Option<Folder>,
+        folder: Option<(Folder, bool)>,
     ) -> Result<Arc<Self>, OpenError> {
+        let (folder, is_new_copy) = folder.unzip();
         let last = recovered.counters.last_sequence;
         tracing::info!(
             last_sequence = last,
@@ -129,7 +136,14 @@ impl EmbeddedBroker {
         );
         blobs.keeps(recovered.blob_bytes.clone());
         let now_ms = options.clock.now_ms();
-        let ledger = Ledger::new(recovered, LedgerOptions::of(&options), options.seed, now_ms);
+        let rules = LedgerOptions::of(&options);
+        let mut ledger = Ledger::new(recovered, rules, options.seed, now_ms);
+        if is_new_copy.unwrap_or_default() {
+            tracing::info!(left_out = ?options.not_in_copies, "the data folder is a backup");
+            let gone = |name| Document { name, content: None };
+            // Removing some is always possible.
+            let _ = ledger.keep(options.not_in_copies.into_iter().map(gone).collect());
+        }
 
         let intake = Intake::new(options.intake_max_commands, options.intake_max_bytes);
         let shared = Arc::new(Shared::new(intake, store, ledger.leases(), last));

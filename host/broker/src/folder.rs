@@ -21,6 +21,8 @@ pub(crate) const TABLES: &str = "tables";
 /// That of blobs.
 pub(crate) const BLOBS: &str = "blobs";
 
+/// Says, in a copy of a data folder, where its journal ended.
+const COPY_FILE: &str = "copy";
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
 
@@ -106,6 +108,33 @@ impl Folder {
     pub(crate) fn blobs(&self) -> PathBuf {
         self.path.join(BLOBS)
     }
+
+    /// Whether it is a copy that nothing was committed to yet: its journal ends where it ended when it was
+    /// made, at `end`. If it ends elsewhere it isn't marked as a copy any more.
+    pub(crate) fn is_new_copy(&self, end: u64) -> io::Result<bool> {
+        let path = self.path.join(COPY_FILE);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file?,
+        };
+        let mut text = String::new();
+        file.take(SMALL_FILE_MAX_BYTES).read_to_string(&mut text)?;
+        let is_new = text.trim_end().parse() == Ok(end);
+        if !is_new {
+            std::fs::remove_file(path)?;
+        }
+        Ok(is_new)
+    }
+}
+
+/// Marks a folder as a copy whose journal ends at this position.
+pub(crate) fn mark_copy(path: &Path, end: u64) -> io::Result<()> {
+    replace_file(path, COPY_FILE, format!("{end}\n").as_bytes())
+}
+
+/// Whether a folder is marked as a copy.
+pub(crate) fn is_copy(path: &Path) -> io::Result<bool> {
+    path.join(COPY_FILE).try_exists()
 }
 
 fn refused<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {

@@ -43,6 +43,9 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Maximum table files the store keeps open; others are opened on demand.
     pub open_tables_max: usize,
+    /// Names of documents that an engine which goes on from a backup doesn't have: its first commit removes
+    /// them.
+    pub not_in_copies: Vec<Box<str>>,
 }
 
 /// How long the log keeps events. Events that a subscription still needs are kept in any case, and
@@ -71,6 +74,7 @@ impl Options {
             disk_reserve_bytes: 256 * 1_024 * 1_024,
             cache_bytes: 32 * 1_024 * 1_024,
             open_tables_max: 256,
+            not_in_copies: Vec::new(),
         }
     }
 
@@ -101,6 +105,7 @@ impl std::fmt::Debug for Options {
             .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("cache_bytes", &self.cache_bytes)
             .field("open_tables_max", &self.open_tables_max)
+            .field("not_in_copies", &self.not_in_copies)
             .finish_non_exhaustive()
     }
 }

@@ -17,7 +17,11 @@ use crate::{
 
 /// Checks the sizes of documents.
 pub(crate) fn check_documents(documents: &[Document]) -> Result<(), BrokerError> {
+    let mut names = BTreeSet::new();
     for Document { name, content } in documents {
+        if !names.insert(name) {
+            return Err(BrokerError::Invalid(format!("document {name} is there twice")));
+        }
         if !(1..=DOCUMENT_NAME_MAX_BYTES).contains(&name.len()) {
             return Err(BrokerError::Invalid(format!(
                 "the name of a document has {} bytes, use 1 to {DOCUMENT_NAME_MAX_BYTES}",

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use usher_journal::{Journal, JournalError, LocalJournal, LocalOptions};
 
 use crate::blobs::{fetch_all, share_all};
@@ -17,7 +18,7 @@ use crate::load::load;
 use crate::rebuild::rebuild_tables;
 use crate::store::journaled::{JournaledStore, catch_up};
 use crate::store::tables::LsmTables;
-use crate::store::{OpenFailure, Row, Space, StoreFailure, Tables as _, Views as _};
+use crate::store::{OpenFailure, Row, Space, StoreFailure, Tables as _, Views as _, schema};
 use crate::upgrade::upgrade;
 use crate::{EmbeddedBroker, OpenError, Options, SharedBlobs};
 use followed::FollowedTables;
@@ -135,6 +136,16 @@ impl Standby {
         let caught_up = caught_up.and_then(|applied| self.tables.has_applied(applied));
         caught_up.map_err(refused(&self.options))?;
         Ok(has_changed.get())
+    }
+
+    /// A document, as far as the tables have come. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn document(&self, name: &str) -> Result<Option<Bytes>, OpenError> {
+        let view = self.tables.view();
+        let found = view.row::<schema::Documents>(Bytes::copy_from_slice(name.as_bytes()));
+        found.map_err(|failure| refused(&self.options)(OpenFailure::Damaged(failure)))
     }
 
     /// State and blobs as this node has them.

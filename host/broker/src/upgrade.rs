@@ -57,7 +57,8 @@ fn copy(folder: &Folder, new: &Path) -> Result<(), OpenFailure> {
     }
     let mut copy = Copy::begin(new)?;
     copy.put_all(&*view)?;
-    Ok(copy.finish()?)
+    copy.finish()?;
+    Ok(())
 }
 
 /// Moves the old database out of the way.

@@ -41,6 +41,8 @@ pub struct Copied {
     pub bytes: u64,
     /// How much of that it shares with the earlier copy.
     pub linked_bytes: u64,
+    /// Its end.
+    pub end: u64,
 }
 
 /// Decides what a record's payload is from now on; `None` to leave all as it is.

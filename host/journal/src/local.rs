@@ -443,7 +443,7 @@ impl Journal for LocalJournal {
         let base = base.map(copy::Base::open).transpose()?;
         let segments = shared.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
         let ends = segments.iter().skip(1).map(|next| next.first_position).chain([u64::MAX]);
-        let mut copied = Copied::default();
+        let mut copied = Copied { end: until, ..Copied::default() };
         for (segment, end) in segments.iter().zip(ends) {
             if is_stopping() {
                 return Err(JournalError::Failed("the copy was stopped".to_owned()));

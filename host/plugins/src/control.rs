@@ -1,5 +1,5 @@
-//! Operator actions on installed plugins: recorded in the audit log and persisted, in one commit, and
-//! only then applied.
+//! Operator actions on installed plugins: recorded in the audit log, persisted in the same commit unless
+//! the router has to find out first what comes of it, and only then applied.
 
 use std::sync::Arc;
 

@@ -34,11 +34,11 @@ use usher_router::Router;
 use usher_telemetry::Exporter;
 
 use self::closing::{
-    EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, running,
+    EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_POISONED, HTTP, Parts, WATCHER, Why, report, running,
 };
 use self::reload::reload;
 use self::standby::{Answers, PluginRunner};
-use crate::access::Access;
+use crate::access::{self, Access};
 use crate::cluster::Cluster;
 use crate::descriptors::Descriptors;
 use crate::http::{Forwarder, Front, Listener, Node, Served, Tls};
@@ -225,6 +225,8 @@ async fn serve(
     };
     let access = Arc::new(Access::new(&config.tokens, Arc::clone(&clock)));
     aside.spawn(adopt_tokens(Arc::clone(&access), Arc::clone(&live)));
+    aside.spawn(watch_certificate(tls.clone()));
+    access::warn_of(&config.listen);
     let connections = descriptors.connections(config.http.max_connections);
     let front = Front::new(Arc::clone(&access), tls.clone(), Arc::clone(&config), connections);
     let (stop, stopped) = watch::channel(false);
@@ -259,7 +261,7 @@ async fn serve(
                 cache: config.data.join(CACHE),
                 is_drained: Arc::default(),
             };
-            let answers = Answers::new(Arc::clone(&access), config.listen.clone())?;
+            let answers = Answers::new(Arc::clone(&access), &config)?;
             let known = Arc::clone(&answers);
             let (name, ca) = (place.node.clone(), place.ca.clone());
             let forwarder = Forwarder::new(name, ca, move || known.owner());
@@ -270,6 +272,10 @@ async fn serve(
             let mut http =
                 tokio::spawn(crate::http::serve(listeners, Arc::clone(&served), stopped.clone()));
             let owned = tokio::select! {
+                ended = &mut http => {
+                    report(HTTP, ended);
+                    anyhow::bail!("the {HTTP} ended by itself; start the node again");
+                }
                 owned = standby::own(options, place, &answers, &plugins) => owned?,
                 () = signals.next() => {
                     end.send_replace(true);
@@ -285,17 +291,18 @@ async fn serve(
             (broker, Places::Served { served, http })
         }
     };
-    tokio::select! {
-        set = broker.set_schedules(config.schedules.clone()) => set?,
+    let prepared = tokio::select! {
+        prepared = prepare(&config, &broker, &access) => prepared,
         // What keeps the journal may have gone just now.
         () = signals.next() => return Ok(Ended::With(EXIT_FAILED)),
-    }
-    let records = PluginRecords::open(&config.data, Arc::clone(&broker)).await;
-    let records = Arc::new(records.context("can't read what is kept of plugins")?);
-    if let Err(error) = read_access(&access, &*broker, &config).await {
-        broker.close().await?;
-        return Err(error);
-    }
+    };
+    let records = match prepared {
+        Ok(records) => Arc::new(records),
+        Err(error) => {
+            broker.close().await?;
+            return Err(error);
+        }
+    };
     let data = config.data.clone();
     let refusal_cache =
         tokio::task::spawn_blocking(move || RefusalCache::open(&data, compiler)).await?;
@@ -344,8 +351,6 @@ async fn serve(
         sinks: Arc::new(sinks),
         broker: Arc::clone(&broker),
         clock,
-        access: Arc::clone(&access),
-        tls: tls.clone(),
         control: Control::new(Arc::clone(&router), broker.clone(), records.clone(), rollbacks),
         cluster: cluster.clone(),
         router,
@@ -391,12 +396,12 @@ async fn serve(
         ended = &mut reconciler => Why::ended(WATCHER, ended),
         never = mark_ready(&app, is_ready) => match never {},
         never = app.sinks.run(&app.control, gone) => match never {},
-        never = watch_certificate(tls.as_deref()) => match never {},
         never = keep_last_used(&access, &*app.broker) => match never {},
         never = samples::keep(&app.samples, &*app.broker, &*app.clock) => match never {},
     };
     let is_leaving = matches!(why, Why::Leaving);
-    let parts = Parts { app, stop, http: running(http), reconciler: running(reconciler) };
+    let (http, reconciler) = (running(http), running(reconciler));
+    let parts = Parts { app, access, stop, http, reconciler };
     tokio::select! {
         code = parts.stop(why) => Ok(match code {
             EXIT_DONE if is_leaving => Ended::Left,
@@ -417,11 +422,19 @@ enum Places {
     Served { served: Arc<Served>, http: JoinHandle<()> },
 }
 
-/// Reads the tokens that there are, and whether they allow to listen where this router does.
-async fn read_access(access: &Access, broker: &dyn Broker, config: &Config) -> anyhow::Result<()> {
-    access.adopt_left(&config.data, broker).await.context("can't read the tokens")?;
-    access.read(broker).await.context("can't read the tokens")?;
-    access.check_places(&config.listen)
+/// Commits what a start commits, and reads what others than the broker keep in the journal.
+async fn prepare(
+    config: &Config,
+    broker: &Arc<dyn Broker>,
+    access: &Access,
+) -> anyhow::Result<PluginRecords> {
+    // First, since the first commit leaves out what a backup has and this router doesn't.
+    broker.set_schedules(config.schedules.clone()).await?;
+    Access::migrate(&config.data, &**broker).await.context("can't read the tokens")?;
+    access.read(&**broker).await.context("can't read the tokens")?;
+    access.check_places(&config.listen)?;
+    let records = PluginRecords::open(&config.data, Arc::clone(broker)).await;
+    records.context("can't read what is kept of plugins")
 }
 
 /// Listens at every place, or at none.
@@ -435,7 +448,7 @@ async fn listen(places: &[Listen]) -> anyhow::Result<Vec<Listener>> {
 }
 
 /// Reads the certificate again whenever it changes. Never returns.
-async fn watch_certificate(tls: Option<&Tls>) -> Infallible {
+async fn watch_certificate(tls: Option<Arc<Tls>>) -> Infallible {
     match tls {
         Some(tls) => tls.watch().await,
         None => pending().await,
@@ -452,6 +465,8 @@ fn broker_options(config: &Config, open_tables_max: usize) -> Options {
         disk_reserve_bytes: config.broker.disk_reserve_bytes,
         cache_bytes: config.broker.cache_bytes,
         open_tables_max,
+        // One that was revoked since would be valid again.
+        not_in_copies: vec![access::DOCUMENT.into()],
         retention: config.broker.retention,
         ..Options::new(&config.data)
     }

@@ -10,9 +10,7 @@ use usher_event::Tracing;
 use usher_router::Router;
 use usher_telemetry::Exporter;
 
-use crate::access::Access;
 use crate::cluster::Cluster;
-use crate::http::Tls;
 use crate::log_lines::LogLines;
 use crate::samples::Samples;
 use usher_config::{Config, LiveConfig};
@@ -28,10 +26,6 @@ pub(crate) struct Running {
     pub(crate) plugins: Arc<Registry>,
     /// Tells the time.
     pub(crate) clock: Arc<dyn Clock>,
-    /// Who may use the API.
-    pub(crate) access: Arc<Access>,
-    /// The certificate, if something listens with TLS.
-    pub(crate) tls: Option<Arc<Tls>>,
     /// Sinks of the configuration.
     pub(crate) sinks: Arc<Sinks>,
     /// Operator actions on plugins.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use usher_broker::{
-    Actor, BrokerError, Change, DOCUMENT_MAX_BYTES, DOCUMENT_NAME_MAX_BYTES, Document, Operation,
-    TokenChange,
+    Actor, BrokerError, Change, DOCUMENT_MAX_BYTES, DOCUMENT_NAME_MAX_BYTES, DOCUMENTS_MAX,
+    Document, Operation, TokenChange,
 };
 
 use crate::harness::*;
@@ -64,6 +64,11 @@ pub async fn too_large_documents_are_refused_whole(disk: Disk) {
         let refused = soon(broker.keep(vec![document("good", b""), wrong])).await;
         assert!(matches!(refused, Err(BrokerError::Invalid(_))), "{refused:?}");
     }
+    let twice = soon(broker.keep(vec![document("good", b"1"), gone("good")])).await;
+    assert!(matches!(twice, Err(BrokerError::Invalid(_))), "{twice:?}");
+    let many = (0..=DOCUMENTS_MAX).map(|n| document(&n.to_string(), b"")).collect();
+    let many = soon(broker.keep(many)).await;
+    assert!(matches!(many, Err(BrokerError::Conflict(_))), "{many:?}");
     assert!(names(&*broker, "").await.is_empty());
     let content = Some(large.slice(1..));
     soon(broker.keep(vec![Document { name: "large".into(), content }])).await.unwrap();

@@ -54,7 +54,7 @@ impl Drop for Watch {
 }
 
 impl Watched {
-    /// Tells of a match. It must be readable already, and [`crate::Reader::committed`] include it.
+    /// Tells of a match. It must be readable already, and [`crate::Log::committed`] include it.
     pub fn mark(&self, sequence: u64) {
         let first = &self.0.first;
         // Fails if an earlier match has not been told yet.

@@ -49,6 +49,8 @@ impl FollowedTables {
     /// From now on nothing is read.
     pub(super) fn unset(&self) {
         *self.followed.write().unwrap_or_else(PoisonError::into_inner) = None;
+        // Those that are opened next may be further behind.
+        self.position.send_replace(0);
     }
 
     pub(super) fn has_applied(&self, applied: Applied) -> Result<(), OpenFailure> {

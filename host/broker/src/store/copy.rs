@@ -81,12 +81,13 @@ impl Copy {
         Ok(())
     }
 
-    /// Makes it durable.
-    pub(crate) fn finish(mut self) -> Result<(), StoreFailure> {
+    /// Makes it durable; returns its end.
+    pub(crate) fn finish(mut self) -> Result<u64, StoreFailure> {
         self.flush()?;
         // How rows came to be what they are isn't copied.
         self.batch.put(Space::Meta, COVERED_KEY, keys::pair(self.end.next_sequence, 0));
         self.flush()?;
-        Ok(self.journal.close()?)
+        self.journal.close()?;
+        Ok(self.end.next)
     }
 }

@@ -1,9 +1,11 @@
 //! Copies of a store in use.
 
 use std::fs;
+use std::path::Path;
 
+use bytes::Bytes;
 use usher_broker::traits::*;
-use usher_broker::{Beside, BrokerError, EventQuery};
+use usher_broker::{Beside, BrokerError, Document, EmbeddedBroker, EventQuery, Options};
 
 use crate::scene::nothing;
 use crate::{contents, scene};
@@ -52,6 +54,43 @@ async fn a_copy_made_under_load_is_whole() {
     drop(restored);
     let verified = usher_broker::verify(&copy).unwrap();
     assert!(verified.is_sound(), "{verified:#?}");
+}
+
+/// What a copy leaves out goes with its first commit, and only if nothing was committed to it before: a data
+/// folder that was made from a backup and goes on keeps what it gets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_leaves_out_what_it_is_told_to() {
+    let work = tempfile::tempdir().unwrap();
+    let (data, copy) = (work.path().join("data"), work.path().join("copy"));
+    let kept = |content: &'static [u8]| {
+        ["secret", "plain"]
+            .map(|name| Document { name: name.into(), content: Some(Bytes::from_static(content)) })
+    };
+    let open = |folder: &Path| {
+        let not_in_copies = vec!["secret".into()];
+        EmbeddedBroker::open(Options { not_in_copies, ..Options::new(folder) }).unwrap()
+    };
+    let names = async |broker: &EmbeddedBroker| -> Vec<String> {
+        broker.documents("").await.unwrap().into_keys().map(String::from).collect()
+    };
+    let broker = open(&data);
+    broker.keep(kept(b"old").to_vec()).await.unwrap();
+    broker.backup(copy.clone(), None, nothing()).await.unwrap();
+    drop(broker);
+    assert_eq!(names(&open(&data)).await, ["plain", "secret"], "it is no copy");
+    let salvaged = work.path().join("salvaged");
+    usher_broker::salvage(&copy, &salvaged).unwrap();
+    for folder in [copy, salvaged] {
+        // Killed before it committed anything.
+        drop(open(&folder));
+        let broker = open(&folder);
+        broker.publish(scene::events("after", 1)).await.unwrap();
+        assert_eq!(names(&broker).await, ["plain"], "{}", folder.display());
+        broker.keep(kept(b"new").to_vec()).await.unwrap();
+        drop(broker);
+        assert_eq!(names(&open(&folder)).await, ["plain", "secret"], "{}", folder.display());
+        assert!(!folder.join("copy").exists());
+    }
 }
 
 /// A later copy shares what it has in common with an earlier one; each is whole without the other.

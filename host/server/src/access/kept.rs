@@ -22,8 +22,6 @@ pub(crate) const DOCUMENT: &str = "tokens";
 
 /// The same in the data folder, where earlier versions had it.
 const FILE: &str = "tokens.json";
-/// A file in a copy of a data folder.
-const LEFT_OUT: &str = "tokens-left-out";
 const VERSION: u32 = 1;
 
 /// What is kept.
@@ -70,8 +68,8 @@ impl Kept {
         Ok(Self { tokens, last_used_ms: content.last_used_ms })
     }
 
-    /// What an earlier version has left in the data folder, if it has.
-    pub(super) fn left_in(data: &Path) -> anyhow::Result<Option<Self>> {
+    /// Reads the file of an earlier version, if there is one.
+    pub(super) fn read_file(data: &Path) -> anyhow::Result<Option<Self>> {
         let path = data.join(FILE);
         match std::fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -81,38 +79,22 @@ impl Kept {
             }
         }
     }
-
-    /// Removes what [`Kept::left_in`] finds.
-    pub(super) fn remove_left(data: &Path) -> anyhow::Result<()> {
-        remove(&data.join(FILE))
-    }
 }
 
-/// Has the router that starts with this copy of a data folder forget the tokens in its journal: those that
-/// were revoked since would be valid again. Returns how many bytes that takes.
-pub(crate) fn leave_out(copy: &Path) -> io::Result<u64> {
-    let text = "The router that starts with this copy forgets the access tokens in its journal.\n";
-    usher_broker::replace_file(copy, LEFT_OUT, text.as_bytes())?;
-    Ok(text.len() as u64)
-}
-
-/// Whether [`leave_out`] was called for a data folder.
-pub(super) fn are_left_out(data: &Path) -> anyhow::Result<bool> {
-    let path = data.join(LEFT_OUT);
+/// Whether there is a file of an earlier version.
+pub(super) fn has_file(data: &Path) -> anyhow::Result<bool> {
+    let path = data.join(FILE);
     path.try_exists().with_context(|| path.display().to_string())
 }
 
-/// Removes what [`leave_out`] wrote.
-pub(super) fn were_left_out(data: &Path) -> anyhow::Result<()> {
-    remove(&data.join(LEFT_OUT))
+/// Removes it.
+pub(super) fn remove_file(data: &Path) -> anyhow::Result<()> {
+    let path = data.join(FILE);
+    std::fs::remove_file(&path).with_context(|| path.display().to_string())
 }
 
-fn remove(path: &Path) -> anyhow::Result<()> {
-    std::fs::remove_file(path).with_context(|| path.display().to_string())
-}
-
-/// The document of these tokens, and when they were last used. Those of the configuration are left out.
-pub(super) fn document(tokens: &[Arc<Token>]) -> (Document, BTreeMap<TokenName, u64>) {
+/// The document of these tokens, with when they and others were last used.
+pub(super) fn write(tokens: &[Arc<Token>], last_used_ms: BTreeMap<TokenName, u64>) -> Document {
     let rows = tokens.iter().filter_map(|token| {
         Some(Row {
             name: token.name.clone(),
@@ -126,11 +108,8 @@ pub(super) fn document(tokens: &[Arc<Token>]) -> (Document, BTreeMap<TokenName, 
             expires_ms: token.expires_ms,
         })
     });
-    let used = tokens.iter().filter_map(|token| Some((token.name.clone(), token.last_used_ms()?)));
-    let last_used_ms: BTreeMap<_, _> = used.collect();
-    let content =
-        Content { v: VERSION, tokens: rows.collect(), last_used_ms: last_used_ms.clone() };
+    let content = Content { v: VERSION, tokens: rows.collect(), last_used_ms };
     // Names, numbers and texts: nothing that JSON can't have.
     let text = serde_json::to_vec(&content).unwrap_or_default();
-    (Document { name: DOCUMENT.into(), content: Some(Bytes::from(text)) }, last_used_ms)
+    Document { name: DOCUMENT.into(), content: Some(Bytes::from(text)) }
 }

@@ -8,13 +8,13 @@ mod token;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::Context as _;
 use tokio::task::spawn_blocking;
 use usher_access::{Permissions, Scope, TokenHash, TokenSecret};
 use usher_broker::{
-    Actor, Broker, BrokerError, Change, Clock, Document, Log, Operation, Operator, TokenChange,
+    Actor, Broker, BrokerError, Change, Clock, Log, Operation, Operator, TokenChange,
 };
 use usher_config::{Listen, Proof, TokenConfig};
 use usher_event::TokenName;
@@ -23,8 +23,8 @@ use usher_tls::Certificate;
 #[cfg(test)]
 pub(crate) use failures::FAILURES_MAX;
 pub(crate) use failures::{Address, Failures, Noted};
-pub(crate) use kept::leave_out;
-use kept::{DOCUMENT, Kept, document as document_of};
+pub(crate) use kept::DOCUMENT;
+use kept::Kept;
 pub(crate) use token::Token;
 
 /// Limit on tokens in the journal, and likewise on those of the configuration. Every request is
@@ -33,12 +33,38 @@ const TOKENS_MAX: usize = 256;
 
 /// The tokens.
 pub(crate) struct Access {
-    tokens: RwLock<Arc<[Arc<Token>]>>,
-    /// When tokens were last used, as the journal has it; `None` until that has been read.
-    last_used_ms: Mutex<Option<BTreeMap<TokenName, u64>>>,
+    tokens: RwLock<Tokens>,
     clock: Arc<dyn Clock>,
-    /// Held while the tokens change, so that journal and memory change in the same order.
+    /// Held while those in the journal change, so that journal and memory change in the same order.
     changing: tokio::sync::Mutex<()>,
+}
+
+/// The tokens by where they come from.
+#[derive(Default)]
+struct Tokens {
+    configured: Vec<Arc<Token>>,
+    /// Those in the journal; `None` until they are known.
+    kept: Option<Vec<Arc<Token>>>,
+    /// When tokens were last used, as the journal has it.
+    last_used_ms: BTreeMap<TokenName, u64>,
+    /// All that count, by name: those of the configuration, and of the others those whose name isn't taken.
+    all: Arc<[Arc<Token>]>,
+}
+
+impl Tokens {
+    fn known(&self, name: &TokenName) -> Option<&Arc<Token>> {
+        self.all.iter().find(|token| token.name == *name)
+    }
+
+    /// To be called once others have changed.
+    fn refresh(&mut self) {
+        let is_free =
+            |name: &TokenName| !self.configured.iter().any(|configured| configured.name == *name);
+        let kept = self.kept.iter().flatten().filter(|token| is_free(&token.name));
+        let mut all: Vec<_> = self.configured.iter().chain(kept).cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        self.all = all.into();
+    }
 }
 
 /// A caller: who it is and what it may do.
@@ -101,14 +127,14 @@ impl Identity {
 }
 
 impl Access {
-    /// With the tokens of the configuration. Until those in the journal are read as well, each caller
-    /// needs a token.
+    /// With the tokens of the configuration. Until those in the journal are known as well, each caller needs a
+    /// token.
     pub(crate) fn new(
         configured: &BTreeMap<TokenName, TokenConfig>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (tokens, last_used_ms, changing) = Default::default();
-        let access = Self { tokens, last_used_ms, clock, changing };
+        let (tokens, changing) = Default::default();
+        let access = Self { tokens, clock, changing };
         access.adopt(configured);
         access
     }
@@ -117,113 +143,99 @@ impl Access {
     #[cfg(test)]
     pub(crate) fn without_tokens(clock: Arc<dyn Clock>) -> Self {
         let access = Self::new(&BTreeMap::new(), clock);
-        access.take(Kept::default());
+        access.take(None).unwrap();
         access
     }
 
-    /// Reads the tokens in the journal, in place of those that it had before.
+    /// Reads the tokens in the journal.
     ///
     /// # Errors
     /// They can't be read: going on without them would open the API to all.
     pub(crate) async fn read(&self, log: &dyn Log) -> anyhow::Result<()> {
         let _changing = self.changing.lock().await;
-        let document = log.documents(DOCUMENT).await?.remove(DOCUMENT);
-        let kept = Kept::read(document.as_deref()).context("the document of tokens")?;
-        self.take(kept);
+        self.take(log.documents(DOCUMENT).await?.remove(DOCUMENT).as_deref())
+    }
+
+    /// Takes the tokens in the journal from their document, in place of those that it had before.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(crate) fn take(&self, document: Option<&[u8]>) -> anyhow::Result<()> {
+        let Kept { tokens: kept, last_used_ms } =
+            Kept::read(document).context("the document of tokens")?;
+        let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        for token in &kept {
+            // This node may have answered itself since.
+            let used_ms = tokens.known(&token.name).and_then(|known| known.last_used_ms());
+            token.last_used_ms.fetch_max(used_ms.unwrap_or(0), Ordering::Relaxed);
+        }
+        tokens.kept = Some(kept.into_iter().map(Arc::new).collect());
+        tokens.last_used_ms = last_used_ms;
+        tokens.refresh();
         Ok(())
     }
 
-    fn take(&self, kept: Kept) {
-        let before = self.tokens();
-        let configured = before.iter().filter(|token| token.is_configured()).cloned();
-        let is_hidden = |token: &Token| {
-            before.iter().any(|other| other.is_configured() && other.name == token.name)
-        };
-        let Kept { tokens, last_used_ms } = kept;
-        for token in &tokens {
-            // This node may have answered itself since.
-            let known = before.iter().find(|known| known.name == token.name);
-            let used_ms = known.and_then(|known| known.last_used_ms()).unwrap_or(0);
-            token.last_used_ms.fetch_max(used_ms, Ordering::Relaxed);
-        }
-        let tokens = tokens.into_iter().filter(|token| !is_hidden(token)).map(Arc::new);
-        self.set(configured.chain(tokens).collect());
-        *self.written() = Some(last_used_ms);
-    }
-
-    /// Brings the tokens in the journal in line with a data folder: if that is a copy, they are removed. Those
-    /// that an earlier version has kept there move into the journal; one whose name is taken is left out.
+    /// Moves the tokens of an earlier version, which had them in a file of the data folder, into the journal,
+    /// if there are none yet.
     ///
     /// # Errors
     /// They can't be read, or the journal can't be written to.
-    pub(crate) async fn adopt_left(&self, data: &Path, broker: &dyn Broker) -> anyhow::Result<()> {
+    pub(crate) async fn migrate(data: &Path, broker: &dyn Broker) -> anyhow::Result<()> {
         let folder = data.to_owned();
-        if spawn_blocking(move || kept::are_left_out(&folder)).await?? {
-            broker.keep(vec![Document { name: DOCUMENT.into(), content: None }]).await?;
-            tracing::info!("this was a backup: the tokens in its journal don't count any more");
-            let folder = data.to_owned();
-            spawn_blocking(move || kept::were_left_out(&folder)).await??;
-        }
-        let folder = data.to_owned();
-        let left = spawn_blocking(move || Kept::left_in(&folder)).await??;
-        let Some(left) = left else { return Ok(()) };
-        let document = broker.documents(DOCUMENT).await?.remove(DOCUMENT);
-        let kept = Kept::read(document.as_deref()).context("the document of tokens")?;
-        let (mut tokens, mut left_out) = (kept.tokens, Vec::new());
-        for token in left.tokens {
-            match tokens.iter().any(|other| other.name == token.name) {
-                true => left_out.push(token.name.to_string()),
-                false => tokens.push(token),
+        let file = spawn_blocking(move || Kept::read_file(&folder)).await??;
+        let Some(Kept { tokens, last_used_ms }) = file else { return Ok(()) };
+        match broker.documents(DOCUMENT).await?.is_empty() {
+            true => {
+                let tokens: Vec<_> = tokens.into_iter().map(Arc::new).collect();
+                broker.keep(vec![kept::write(&tokens, last_used_ms)]).await?;
+                tracing::info!(tokens = tokens.len(), "tokens.json is in the journal from now on");
             }
+            // Those that were revoked since would be valid again.
+            false => tracing::warn!(
+                tokens = tokens.len(),
+                "tokens.json is removed: the journal has tokens, which count instead"
+            ),
         }
-        let tokens: Vec<_> = tokens.into_iter().map(Arc::new).collect();
-        broker.keep(vec![document_of(&tokens).0]).await?;
-        tracing::info!(
-            tokens = tokens.len(),
-            left_out = left_out.join(", "),
-            "tokens.json is in the journal from now on"
-        );
         let folder = data.to_owned();
-        spawn_blocking(move || Kept::remove_left(&folder)).await?
+        spawn_blocking(move || kept::remove_file(&folder)).await?
+    }
+
+    /// Whether a data folder has tokens that [`Access::migrate`] will move into a journal that has none.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) fn is_to_migrate(data: &Path, document: Option<&[u8]>) -> anyhow::Result<bool> {
+        Ok(document.is_none() && kept::has_file(data)?)
     }
 
     /// Whether the router may listen there: callers from elsewhere need a token.
+    ///
+    /// # Errors
+    /// There are no tokens.
     pub(crate) fn check_places(&self, places: &[Listen]) -> anyhow::Result<()> {
-        for place in places.iter().filter(|place| !place.is_local()) {
-            if !self.is_required() {
-                anyhow::bail!(
-                    "{place} would serve everyone who reaches it, because there are no tokens: create \
+        match places.iter().find(|place| !place.is_local()) {
+            Some(place) if !self.is_required() => anyhow::bail!(
+                "{place} would serve everyone who reaches it, because there are no tokens: create \
                  one with `usher tokens new` while the router listens on loopback only, or add \
                  [token.NAME] to usher.toml, with a hash from `usher tokens hash`"
-                );
-            }
-            if matches!(place, Listen::Tcp { is_tls: false, .. }) {
-                tracing::warn!(
-                    %place,
-                    "serving others in plain text, tokens included: only a proxy with TLS may reach this"
-                );
-            }
+            ),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// All tokens, by name.
+    /// All tokens that count, by name.
     pub(crate) fn tokens(&self) -> Arc<[Arc<Token>]> {
-        Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.now().all)
     }
 
-    fn set(&self, mut tokens: Vec<Arc<Token>>) {
-        tokens.sort_by(|a, b| a.name.cmp(&b.name));
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens.into();
+    fn now(&self) -> RwLockReadGuard<'_, Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether callers need a token: as soon as there is one, expired or not, or may be one.
     pub(crate) fn is_required(&self) -> bool {
-        !self.tokens().is_empty() || self.written().is_none()
-    }
-
-    fn written(&self) -> MutexGuard<'_, Option<BTreeMap<TokenName, u64>>> {
-        self.last_used_ms.lock().unwrap_or_else(PoisonError::into_inner)
+        let tokens = self.now();
+        !tokens.all.is_empty() || tokens.kept.is_none()
     }
 
     /// The caller that presents `secret`. Takes the same time whichever token has it.
@@ -256,32 +268,26 @@ impl Access {
         Ok(Identity { actor: token.actor.clone(), token: Some(Arc::clone(token)) })
     }
 
-    /// Replaces the tokens of the configuration. One in the journal with the same name no longer
-    /// counts.
+    /// Replaces the tokens of the configuration. One in the journal with the same name doesn't count then.
     pub(crate) fn adopt(&self, configured: &BTreeMap<TokenName, TokenConfig>) {
-        let before = self.tokens();
-        let of_journal = before.iter().filter(|token| !token.is_configured()).filter(|token| {
-            let is_hidden = configured.contains_key(&token.name);
-            if is_hidden {
-                tracing::warn!(
-                    token = %token.name,
-                    "the configuration has a token of the same name, which is used instead"
-                );
-            }
-            !is_hidden
-        });
+        let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        for token in tokens.kept.iter().flatten().filter(|kept| configured.contains_key(&kept.name))
+        {
+            tracing::warn!(
+                token = %token.name,
+                "the configuration has a token of the same name, which is used instead"
+            );
+        }
         let of_config = configured.iter().map(|(name, config)| {
             let TokenConfig { proof, permissions, expires_ms } = config.clone();
-            let last_used_ms = before
-                .iter()
-                .find(|token| token.name == *name)
-                .and_then(|token| token.last_used_ms())
-                .or_else(|| self.written().as_ref()?.get(name).copied());
+            let last_used_ms = tokens.known(name).and_then(|token| token.last_used_ms());
+            let last_used_ms = last_used_ms.or_else(|| tokens.last_used_ms.get(name).copied());
             let last_used_ms = AtomicU64::new(last_used_ms.unwrap_or(0));
             let token = Token::new(name.clone(), proof, permissions);
             Arc::new(Token { expires_ms, last_used_ms, ..token })
         });
-        self.set(of_journal.cloned().chain(of_config).collect());
+        tokens.configured = of_config.collect();
+        tokens.refresh();
     }
 
     /// Checks that a token may be created.
@@ -294,17 +300,18 @@ impl Access {
         permissions: &Permissions,
         expires_ms: Option<u64>,
     ) -> Result<(), TokenError> {
-        let tokens = self.tokens();
+        let tokens = self.now();
+        let mut kept = tokens.kept.iter().flatten();
         if name.as_str() == Actor::local().as_str() {
             return Err(TokenError::Reserved(name.clone()));
         }
-        if tokens.iter().any(|token| token.name == *name) {
+        if tokens.known(name).is_some() || kept.any(|token| token.name == *name) {
             return Err(TokenError::Exists(name.clone()));
         }
-        if tokens.iter().filter(|token| !token.is_configured()).count() >= TOKENS_MAX {
+        if tokens.kept.as_ref().map_or(0, Vec::len) >= TOKENS_MAX {
             return Err(TokenError::TooMany);
         }
-        if tokens.is_empty() && !permissions.include(Scope::Admin) {
+        if tokens.all.is_empty() && !permissions.include(Scope::Admin) {
             return Err(TokenError::FirstNotAdmin);
         }
         match expires_ms {
@@ -332,23 +339,38 @@ impl Access {
         let created_ms = Some(self.clock.now_ms());
         let token = Token::new(name, Proof::Secret(secret.hash()), permissions);
         let token = Arc::new(Token { created_ms, expires_ms, ..token });
-        let all: Vec<_> = self.tokens().iter().chain([&token]).cloned().collect();
-        self.write(broker, by, change, all).await?;
+        let kept = self.kept().into_iter().chain([Arc::clone(&token)]).collect();
+        self.write(broker, by, change, kept).await?;
         Ok((token, secret))
     }
 
-    /// Makes a change durable, and has it count.
+    /// The tokens in the journal.
+    fn kept(&self) -> Vec<Arc<Token>> {
+        self.now().kept.clone().unwrap_or_default()
+    }
+
+    /// When tokens were last used.
+    fn used(&self) -> BTreeMap<TokenName, u64> {
+        let tokens = self.tokens();
+        let used =
+            tokens.iter().filter_map(|token| Some((token.name.clone(), token.last_used_ms()?)));
+        used.collect()
+    }
+
+    /// Makes a change of the tokens in the journal durable, and has it count.
     async fn write(
         &self,
         broker: &dyn Operator,
         by: &Actor,
         change: Change,
-        tokens: Vec<Arc<Token>>,
+        kept: Vec<Arc<Token>>,
     ) -> Result<(), BrokerError> {
-        let (document, last_used_ms) = document_of(&tokens);
+        let used = self.used();
+        let document = kept::write(&kept, used.clone());
         broker.operate(by, Operation::Keep(change, vec![document])).await?;
-        self.set(tokens);
-        *self.written() = Some(last_used_ms);
+        let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        (tokens.kept, tokens.last_used_ms) = (Some(kept), used);
+        tokens.refresh();
         Ok(())
     }
 
@@ -364,7 +386,7 @@ impl Access {
     ) -> Result<(), TokenError> {
         let _changing = self.changing.lock().await;
         let tokens = self.tokens();
-        let token = tokens.iter().find(|token| token.name == *name);
+        let token = self.now().known(name).cloned();
         let token = token.ok_or_else(|| TokenError::NotFound(name.clone()))?;
         if token.is_configured() {
             return Err(TokenError::Configured(name.clone()));
@@ -374,24 +396,39 @@ impl Access {
             token.permissions.include(Scope::Admin)
                 && token.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms)
         };
-        let rest: Vec<_> = tokens.iter().filter(|token| token.name != *name).cloned().collect();
-        if is_admin(token) && !rest.iter().any(is_admin) {
+        let mut rest = tokens.iter().filter(|token| token.name != *name);
+        if is_admin(&token) && !rest.any(is_admin) {
             return Err(TokenError::LastAdmin(name.clone()));
         }
         let change = Change::Token { token: name.to_string(), change: TokenChange::Revoke };
+        let rest = self.kept().into_iter().filter(|token| token.name != *name).collect();
         Ok(self.write(broker, by, change, rest).await?)
     }
 
     /// Writes when tokens were last used, if that has changed.
     pub(crate) async fn flush(&self, broker: &dyn Operator) {
         let _changing = self.changing.lock().await;
-        let (document, last_used_ms) = document_of(&self.tokens());
-        if self.written().as_ref() == Some(&last_used_ms) {
+        let used = self.used();
+        if self.now().kept.is_none() || self.now().last_used_ms == used {
             return;
         }
-        match broker.keep(vec![document]).await {
-            Ok(()) => *self.written() = Some(last_used_ms),
+        match broker.keep(vec![kept::write(&self.kept(), used.clone())]).await {
+            Ok(()) => {
+                self.tokens.write().unwrap_or_else(PoisonError::into_inner).last_used_ms = used;
+            }
             Err(error) => tracing::warn!(%error, "when tokens were last used can't be written"),
+        }
+    }
+}
+
+/// Warns of places where others are served in plain text.
+pub(crate) fn warn_of(places: &[Listen]) {
+    for place in places.iter().filter(|place| !place.is_local()) {
+        if matches!(place, Listen::Tcp { is_tls: false, .. }) {
+            tracing::warn!(
+                %place,
+                "serving others in plain text, tokens included: only a proxy with TLS may reach this"
+            );
         }
     }
 }
@@ -399,7 +436,9 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use usher_broker::{EmbeddedBroker, Lifecycle as _, ManualClock, MemoryDisk, Options};
+    use usher_broker::{
+        Document, EmbeddedBroker, Lifecycle as _, ManualClock, MemoryDisk, Options,
+    };
 
     use super::*;
 
@@ -549,8 +588,15 @@ mod tests {
         assert_eq!(access.identify(kept.as_bytes()).err(), Some(Denied::Unknown), "it is hidden");
         access.read(&*scene.broker).await.unwrap();
         assert_eq!(access.identify(kept.as_bytes()).err(), Some(Denied::Unknown), "still");
+        let taken = scene.create("ops", &["read"]).await.unwrap_err();
+        assert!(matches!(taken, TokenError::Exists(_)), "{taken}");
+        // What is hidden isn't lost with the next change.
+        access.flush(&*scene.broker).await;
         access.adopt(&BTreeMap::new());
         assert!(access.identify(secret.reveal().as_bytes()).is_err());
+        assert!(access.identify(kept.as_bytes()).is_ok());
+        access.read(&*scene.broker).await.unwrap();
+        assert!(access.identify(kept.as_bytes()).is_ok());
     }
 
     #[tokio::test]
@@ -565,49 +611,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_forgets_the_tokens() {
-        let (scene, folder) = (Scene::new().await, tempfile::tempdir().unwrap());
-        let (access, broker) = (&scene.access, &*scene.broker);
-        scene.create("ops", &["admin"]).await.unwrap();
-        access.adopt_left(folder.path(), broker).await.unwrap();
-        access.read(broker).await.unwrap();
-        assert_eq!(access.tokens().len(), 1, "it is no copy");
-        leave_out(folder.path()).unwrap();
-        access.adopt_left(folder.path(), broker).await.unwrap();
-        access.read(broker).await.unwrap();
-        assert!(access.tokens().is_empty() && broker.documents("").await.unwrap().is_empty());
-        // Once: those that are made from now on stay.
-        scene.create("new", &["admin"]).await.unwrap();
-        access.adopt_left(folder.path(), broker).await.unwrap();
-        access.read(broker).await.unwrap();
-        assert_eq!(access.tokens().len(), 1);
-    }
-
-    #[tokio::test]
     async fn a_file_of_an_earlier_version_moves_into_the_journal() {
         let (scene, folder) = (Scene::new().await, tempfile::tempdir().unwrap());
         let (access, broker) = (&scene.access, &*scene.broker);
         let file = folder.path().join("tokens.json");
         std::fs::write(&file, "{").unwrap();
-        let error = format!("{:#}", access.adopt_left(folder.path(), broker).await.unwrap_err());
+        let error = format!("{:#}", Access::migrate(folder.path(), broker).await.unwrap_err());
         assert!(error.contains("tokens.json"), "{error}");
 
-        let here = scene.create("ops", &["admin"]).await.unwrap();
-        let (there, other) = (TokenSecret::generate().unwrap(), TokenSecret::generate().unwrap());
-        let row = |name: &str, secret: &TokenSecret| {
-            serde_json::json!({
-                "name": name, "hash": secret.hash(), "scopes": ["read"], "source_prefix": null,
-                "created_ms": NOW_MS, "expires_ms": null
-            })
-        };
-        let tokens = [row("ops", &there), row("watch", &other)];
-        let left = serde_json::json!({ "v": 1, "tokens": tokens, "last_used_ms": {} });
-        std::fs::write(&file, left.to_string()).unwrap();
-        access.adopt_left(folder.path(), broker).await.unwrap();
+        let secret = TokenSecret::generate().unwrap();
+        let row = serde_json::json!({
+            "name": "ops", "hash": secret.hash(), "scopes": ["admin"], "source_prefix": null,
+            "created_ms": NOW_MS, "expires_ms": null
+        });
+        let left = serde_json::json!({ "v": 1, "tokens": [row], "last_used_ms": {} }).to_string();
+        std::fs::write(&file, &left).unwrap();
+        assert!(Access::is_to_migrate(folder.path(), None).unwrap());
+        Access::migrate(folder.path(), broker).await.unwrap();
         access.read(broker).await.unwrap();
         assert!(!file.exists());
-        assert!(access.identify(here.as_bytes()).unwrap().may(Scope::Admin));
-        assert!(access.identify(other.reveal().as_bytes()).unwrap().may(Scope::Read));
-        assert!(access.identify(there.reveal().as_bytes()).is_err(), "the name was taken");
+        assert!(access.identify(secret.reveal().as_bytes()).unwrap().may(Scope::Admin));
+
+        // Another node's, later: what was revoked stays so.
+        scene.create("other", &["admin"]).await.unwrap();
+        scene.revoke("ops").await.unwrap();
+        std::fs::write(&file, &left).unwrap();
+        let document = broker.documents(DOCUMENT).await.unwrap().remove(DOCUMENT);
+        assert!(!Access::is_to_migrate(folder.path(), document.as_deref()).unwrap());
+        Access::migrate(folder.path(), broker).await.unwrap();
+        access.read(broker).await.unwrap();
+        assert!(!file.exists());
+        assert!(access.identify(secret.reveal().as_bytes()).is_err());
     }
 }

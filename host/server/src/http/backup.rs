@@ -9,7 +9,7 @@ use usher_broker::{Change, Operation};
 use super::params::Params;
 use super::problem::ApiError;
 use super::state::Api;
-use crate::access::{self, Identity};
+use crate::access::Identity;
 use crate::project;
 use usher_api::{Backup, BackupQuery};
 
@@ -21,9 +21,7 @@ pub(super) async fn make(
     Params(target): Params<BackupQuery>,
 ) -> Result<Json<Backup>, ApiError> {
     let kept = api.running.control.kept();
-    let beside = Box::new(move |folder: &Path| {
-        Ok(kept.copy_versions_to(folder)? + access::leave_out(folder)?)
-    });
+    let beside = Box::new(move |folder: &Path| kept.copy_versions_to(folder));
     let change = Change::Backup { folder: target.folder.clone() };
     api.running.broker.operate(&identity.actor, Operation::Record(change)).await?;
     let (to, base) = (target.folder.into(), target.base.map(PathBuf::from));

@@ -4,12 +4,16 @@
 //! client is on this node's machine, since it sees only this node.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
+use hyper::body::{Frame, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use usher_api::IS_STANDBY;
@@ -80,25 +84,22 @@ impl Forwarder {
         ))
     }
 
-    /// Refuses a request that another node has handed on to this one.
-    ///
-    /// # Errors
-    /// It is such a request.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        if !headers.contains_key(FORWARDED) {
-            return Ok(());
-        }
-        let owner = self.owner().map_or_else(|| "not known".to_owned(), |owner| owner.node);
-        let node = &self.node;
-        let what = format!("{node} was taken for the owner of the journal, which is {owner}");
-        Err(ApiError::unavailable(what))
+    /// Whether another node has handed a request on to this one.
+    pub(super) fn is_handed_on(headers: &HeaderMap) -> bool {
+        headers.contains_key(FORWARDED)
     }
 
     /// Has the owner answer.
-    pub(super) async fn answer(&self, request: Request<Body>, is_local: bool) -> Response {
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        is_local: bool,
+    ) -> Response {
         let node = &self.node;
-        if let Err(refusal) = self.check(request.headers()) {
-            return refusal.into_response();
+        if Self::is_handed_on(request.headers()) {
+            let owner = self.owner().map_or_else(|| "not known".to_owned(), |owner| owner.node);
+            let what = format!("{node} was taken for the owner of the journal, which is {owner}");
+            return ApiError::unavailable(what).into_response();
         }
         let Some(owner) = self.owner() else {
             let what =
@@ -128,7 +129,7 @@ impl Forwarder {
     }
 
     async fn hand_on(
-        &self,
+        self: &Arc<Self>,
         mut request: Request<Body>,
         url: &str,
         owner: &Owner,
@@ -152,7 +153,9 @@ impl Forwarder {
         for name in HOP_BY_HOP {
             response.headers_mut().remove(name);
         }
-        Ok(response.map(Body::new))
+        let (this, owner) = (Arc::clone(self), owner.clone());
+        let gone = Box::pin(async move { this.until_another_owner(&owner).await });
+        Ok(response.map(|body| Body::new(OwnersBody { body, gone })))
     }
 
     /// An owner whose machine is gone doesn't answer, and its connections don't end.
@@ -184,5 +187,60 @@ impl Forwarder {
         let client = Client::builder(TokioExecutor::new()).build(connector);
         *kept = Some((url.to_owned(), client.clone()));
         Ok(client)
+    }
+}
+
+/// What the owner sends. Where its machine is gone nothing more comes, and no end either: then it is broken
+/// off once another owns the journal.
+struct OwnersBody<B> {
+    body: B,
+    gone: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl<B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Unpin> HttpBody for OwnersBody<B> {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => {}
+            ready => return ready.map_err(Into::into),
+        }
+        let what = "another node owns the journal now";
+        self.gone.as_mut().poll(context).map(|()| Some(Err(what.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures_util::stream;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_never_ends_is_broken_off_and_what_ends_is_not() {
+        let endless = Body::from_stream(stream::pending::<Result<Bytes, String>>());
+        let mut body = OwnersBody { body: endless, gone: Box::pin(ready(())) };
+        assert!(body.frame().await.unwrap().is_err());
+        for gone in
+            [Box::pin(ready(())) as Pin<Box<dyn Future<Output = ()> + Send>>, Box::pin(pending())]
+        {
+            let body = OwnersBody { body: Body::from("all"), gone };
+            assert_eq!(body.collect().await.unwrap().to_bytes(), "all");
+        }
     }
 }

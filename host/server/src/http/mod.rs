@@ -16,6 +16,7 @@ mod body;
 mod budget;
 mod connections;
 mod dead_letters;
+mod detached;
 mod differing;
 mod encoding;
 mod events;

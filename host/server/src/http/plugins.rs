@@ -15,6 +15,7 @@ use super::answers;
 use super::blobs::PATIENCE;
 use super::connections::Caller;
 use super::dead_letters::read_recording;
+use super::detached::detached;
 use super::params::{PathParams, number};
 use super::problem::ApiError;
 use super::state::Api;
@@ -42,8 +43,9 @@ pub(super) async fn pause(
     identity: Identity,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
-    let name = plugin(&name)?;
-    answer(name.clone(), api.running.control.pause(&identity.actor, &name).await)
+    let (name, by) = (plugin(&name)?, identity.actor);
+    let own = name.clone();
+    answer(name, detached(async move { api.running.control.pause(&by, &own).await }).await)
 }
 
 /// Resumes deliveries to a paused plugin.
@@ -52,8 +54,9 @@ pub(super) async fn resume(
     identity: Identity,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
-    let name = plugin(&name)?;
-    answer(name.clone(), api.running.control.resume(&identity.actor, &name).await)
+    let (name, by) = (plugin(&name)?, identity.actor);
+    let own = name.clone();
+    answer(name, detached(async move { api.running.control.resume(&by, &own).await }).await)
 }
 
 /// Lifts a plugin's quarantine.
@@ -62,8 +65,9 @@ pub(super) async fn release(
     identity: Identity,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
-    let name = plugin(&name)?;
-    answer(name.clone(), api.running.control.release(&identity.actor, &name).await)
+    let (name, by) = (plugin(&name)?, identity.actor);
+    let own = name.clone();
+    answer(name, detached(async move { api.running.control.release(&by, &own).await }).await)
 }
 
 /// Rolls a plugin back to its previous version.
@@ -72,8 +76,9 @@ pub(super) async fn rollback(
     identity: Identity,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<PluginStanding>, ApiError> {
-    let name = plugin(&name)?;
-    answer(name.clone(), api.running.control.rollback(&identity.actor, &name).await)
+    let (name, by) = (plugin(&name)?, identity.actor);
+    let own = name.clone();
+    answer(name, detached(async move { api.running.control.rollback(&by, &own).await }).await)
 }
 
 /// Returns the outcomes of a plugin's changes.
@@ -169,9 +174,9 @@ pub(super) fn plugin(name: &str) -> Result<PluginName, ApiError> {
 
 fn answer(
     name: PluginName,
-    done: Result<Standing, ControlError>,
+    done: Result<Standing, ApiError>,
 ) -> Result<Json<PluginStanding>, ApiError> {
-    done.map(|standing| Json(project::standing(name, &standing))).map_err(Into::into)
+    done.map(|standing| Json(project::standing(name, &standing)))
 }
 
 impl From<ControlError> for ApiError {

@@ -79,7 +79,12 @@ impl Served {
 
     /// Has requests from now on answered by another router.
     pub(crate) fn switch_to(&self, router: Router) {
-        *self.router.write().unwrap_or_else(PoisonError::into_inner) = router;
+        let before = {
+            let mut answering = self.router.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *answering, router)
+        };
+        // What it reads from may wait for a disk.
+        tokio::task::spawn_blocking(move || drop(before));
     }
 
     fn router(&self) -> Router {

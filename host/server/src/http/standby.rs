@@ -9,12 +9,11 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
-use http::StatusCode;
+use http::header;
 use usher_api::{Route, routes};
 
 use super::connections::Caller;
 use super::forward::Forwarder;
-use super::problem::ApiError;
 use super::state::Node;
 use super::{authorized, enter, on_every_node, status};
 
@@ -41,26 +40,26 @@ async fn read(
     Caller(client): Caller,
     request: Request,
     next: Next,
-) -> Result<Response, ApiError> {
-    forwarder.check(request.headers())?;
+) -> Response {
     let is_local = client.origin.is_local;
     let mut again = Request::new(Body::empty());
     again.method_mut().clone_from(request.method());
     again.uri_mut().clone_from(request.uri());
     again.headers_mut().clone_from(request.headers());
-    if node.log.check().is_err() {
-        return Ok(forwarder.answer(again, is_local).await);
+    // Reads have no body; a client may have sent one.
+    for about_body in [header::CONTENT_LENGTH, header::EXPECT] {
+        again.headers_mut().remove(about_body);
     }
-    let state = State((node, route));
-    let response = authorized(state, Caller(client), request, next).await;
-    let is_answer = match response.status() {
-        StatusCode::BAD_REQUEST => true,
-        status => !status.is_client_error() && !status.is_server_error(),
-    };
-    if is_answer || !forwarder.has_owner() {
-        return Ok(response);
+    if Forwarder::is_handed_on(request.headers()) || node.log.check().is_err() {
+        return forwarder.answer(again, is_local).await;
     }
-    Ok(forwarder.answer(again, is_local).await)
+    let response = authorized(State((node, route)), Caller(client), request, next).await;
+    // The owner may know the token, or have what isn't here yet.
+    let is_refusal = response.status().is_client_error() || response.status().is_server_error();
+    if is_refusal && forwarder.has_owner() {
+        return forwarder.answer(again, is_local).await;
+    }
+    response
 }
 
 async fn hand_on(

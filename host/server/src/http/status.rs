@@ -72,7 +72,7 @@ pub(super) async fn overview(State(api): State<Api>) -> Json<Overview> {
 }
 
 fn certificate_ends(api: &Api) -> Option<Timestamp> {
-    let tls = api.running.tls.as_ref();
+    let tls = api.tls.as_ref();
     tls.map(|tls| Timestamp::from_ms(tls.certificate().not_after_ms))
 }
 

@@ -10,6 +10,7 @@ use usher_api::{NewToken, Timestamp, TokenCreated, TokenRevoked, Tokens};
 use usher_event::{TokenName, media};
 
 use super::connections::Caller;
+use super::detached::detached;
 use super::ingest;
 use super::params::PathParams;
 use super::problem::ApiError;
@@ -47,9 +48,12 @@ pub(super) async fn create(
     }
     let permissions = Permissions { scopes, source_prefix };
     let expires_ms = expires.map(Timestamp::as_ms);
-    let (access, by) = (&api.access, &identity.actor);
-    let created = access.create(&*api.running.broker, by, name, permissions, expires_ms).await;
-    let (token, secret) = created?;
+    let (shared, by) = (api.clone(), identity.actor.clone());
+    let create = async move {
+        let broker = &*shared.running.broker;
+        shared.access.create(broker, &by, name, permissions, expires_ms).await
+    };
+    let (token, secret) = detached(create).await?;
     tracing::info!(token = %token.name, by = %identity.actor, "token created");
     let created = TokenCreated { token: project(&token), secret: secret.reveal().to_owned() };
     let mut response = (StatusCode::CREATED, Json(created)).into_response();
@@ -65,7 +69,9 @@ pub(super) async fn revoke(
 ) -> Result<Json<TokenRevoked>, ApiError> {
     let name: TokenName =
         name.parse().map_err(|error| ApiError::invalid(format!("token: {error}")))?;
-    api.access.revoke(&*api.running.broker, &identity.actor, &name).await?;
+    let (by, revoked) = (identity.actor.clone(), name.clone());
+    let revoke = async move { api.access.revoke(&*api.running.broker, &by, &revoked).await };
+    detached(revoke).await?;
     tracing::info!(token = %name, by = %identity.actor, "token revoked");
     Ok(Json(TokenRevoked { name }))
 }

@@ -8,6 +8,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use usher_broker::BrokerError;
 
+use crate::access::Access;
 use crate::running::Running;
 
 /// Exit codes.
@@ -49,6 +50,7 @@ impl Why {
 /// What has to be stopped. Tasks that have already ended are `None`.
 pub(super) struct Parts {
     pub(super) app: Arc<Running>,
+    pub(super) access: Arc<Access>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) http: Option<JoinHandle<()>>,
     pub(super) reconciler: Option<JoinHandle<()>>,
@@ -74,7 +76,7 @@ impl Parts {
 
     /// Closes intake, drains requests and deliveries, closes the broker.
     async fn close(self) -> u8 {
-        let Self { app, stop, http, reconciler } = self;
+        let Self { app, access, stop, http, reconciler } = self;
         tracing::info!(drain_ms = usher_event::millis(app.config.drain), "stopping");
         app.readiness.set(Err("the router is stopping"));
         app.intake.close();
@@ -95,8 +97,11 @@ impl Parts {
         if !drained {
             tracing::warn!("deliveries did not end in time; they run again after the next start");
         }
-        app.access.flush(&*app.broker).await;
-        let closed = timeout(CLOSE_MAX, app.broker.close()).await;
+        let closing = async {
+            access.flush(&*app.broker).await;
+            app.broker.close().await
+        };
+        let closed = timeout(CLOSE_MAX, closing).await;
         if let Some(cluster) = app.cluster.as_ref().filter(|_| closed.is_err()) {
             // A commit may be waiting for servers that are away: the next owner finds out about it.
             cluster.journal().stop();
@@ -159,7 +164,7 @@ fn exit_code(closed: Option<Result<(), BrokerError>>, poisoned: Option<String>) 
     }
 }
 
-fn report(what: &str, ended: Result<(), JoinError>) {
+pub(super) fn report(what: &str, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "the {what} failed");
     }
@@ -179,7 +184,8 @@ mod tests {
         let (stop, mut stopped) = watch::channel(false);
         let http = tokio::spawn(async move { drop(stopped.wait_for(|stop| *stop).await) });
         let app = Arc::new(app(EmbeddedBroker::in_memory(Options::new("")).unwrap()));
-        Parts { app, stop, http: Some(http), reconciler }
+        let access = Arc::new(Access::without_tokens(Arc::clone(&app.clock)));
+        Parts { app, access, stop, http: Some(http), reconciler }
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! A node of a router whose journal is on JetStream, until it owns that: its tables follow the owner's
-//! commits, what it is asked is handed on to the owner, it handles deliveries for the owner, and takes over
-//! when that has gone.
+//! commits, it answers reads from them and hands other requests on to the owner, handles deliveries for the
+//! owner, and takes over when that has gone.
 
 use std::future::pending;
 use std::io;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use usher_broker::{EmbeddedBroker, OpenError, Options, SharedBlobs, Standby, StandbyLog};
-use usher_config::{Listen, LiveConfig};
+use usher_config::{Config, Listen, LiveConfig};
 use usher_event::{Digest, Tracing};
 use usher_executors::{Executor, Report};
 use usher_jetstream::{JetStreamJournal, JetStreamOptions, Owner};
@@ -24,7 +24,7 @@ use usher_journal::JournalError;
 use usher_runtime::Runtime;
 
 use super::versions::Versions;
-use crate::access::Access;
+use crate::access::{self, Access};
 
 /// How long a standby gathers records before it takes them in: the tables of one that takes in each by
 /// itself cost it as much CPU as the records do.
@@ -79,9 +79,13 @@ impl PluginRunner {
 pub(super) struct Answers {
     /// What is read here.
     pub(super) log: Arc<StandbyLog>,
-    pub(super) access: Arc<Access>,
+    access: Arc<Access>,
     /// Where this node listens.
-    pub(super) places: Vec<Listen>,
+    places: Vec<Listen>,
+    /// The data folder.
+    data: PathBuf,
+    /// The document of tokens that `access` has.
+    tokens: Mutex<Option<Option<Bytes>>>,
     /// Counts changes of what is kept in the journal as documents.
     changes: watch::Sender<u64>,
     /// The journal, once it is open.
@@ -89,10 +93,25 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn new(access: Arc<Access>, places: Vec<Listen>) -> anyhow::Result<Arc<Self>> {
+    pub(super) fn new(access: Arc<Access>, config: &Config) -> anyhow::Result<Arc<Self>> {
         let log = Arc::new(StandbyLog::new().map_err(|error| anyhow!("{error}"))?);
-        let (changes, journal) = Default::default();
-        Ok(Arc::new(Self { log, access, places, changes, journal }))
+        let (tokens, changes, journal) = Default::default();
+        let (places, data) = (config.listen.clone(), config.data.clone());
+        Ok(Arc::new(Self { log, access, places, data, tokens, changes, journal }))
+    }
+
+    /// Takes what is kept in the journal as documents, of which these are the tokens.
+    fn has_changed(&self, tokens: Option<Bytes>) -> anyhow::Result<()> {
+        self.changes.send_modify(|count| *count += 1);
+        let mut known = lock(&self.tokens);
+        let is_known = known.as_ref() == Some(&tokens);
+        // Until they have moved into the journal the owner tells who may ask what.
+        if is_known || Access::is_to_migrate(&self.data, tokens.as_deref())? {
+            return Ok(());
+        }
+        self.access.take(tokens.as_deref())?;
+        *known = Some(tokens);
+        self.access.check_places(&self.places)
     }
 
     /// The owner of the journal, as far as this node knows.
@@ -126,6 +145,7 @@ pub(super) async fn own(
             runtime: &plugins.runtime,
             log: &*answers.log,
             journal: &journal,
+            refused: Mutex::default(),
         };
         let standby = tokio::select! {
             standby = follow(standby, &journal, answers) => standby?,
@@ -261,20 +281,22 @@ async fn follow(
         }
         let start = owner.map_or(0, |owner| owner.start);
         let is_trim_due = start > std::mem::replace(&mut trimmed, start);
+        let is_first = !std::mem::replace(&mut has_read, true);
         let caught_up = spawn_blocking(move || {
             let has_changed = standby.catch_up()?;
             if is_trim_due {
                 standby.trim(start)?;
             }
-            Ok::<_, OpenError>((standby, has_changed))
+            let tokens = match has_changed || is_first {
+                true => Some(standby.document(access::DOCUMENT)?),
+                false => None,
+            };
+            Ok::<_, OpenError>((standby, tokens))
         });
-        let (now, has_changed) = caught_up.await?.map_err(|error| anyhow!("{error}"))?;
+        let (now, changed) = caught_up.await?.map_err(|error| anyhow!("{error}"))?;
         standby = now;
-        if has_changed || !has_read {
-            answers.access.read(&*answers.log).await?;
-            answers.access.check_places(&answers.places)?;
-            answers.changes.send_modify(|count| *count += 1);
-            has_read = true;
+        if let Some(tokens) = changed {
+            answers.has_changed(tokens)?;
         }
         tokio::select! {
             biased;

@@ -1,8 +1,10 @@
 //! The versions of plugins on a standby: it has those that the owner may have to roll back to, since it may be
 //! the owner next, and has compiled them, so that none waits for that then.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +27,8 @@ pub(super) struct Versions<'a> {
     pub(super) runtime: &'a Runtime,
     pub(super) log: &'a dyn Log,
     pub(super) journal: &'a JetStreamJournal,
+    /// Those that can't be compiled here.
+    pub(super) refused: Mutex<BTreeSet<Digest>>,
 }
 
 impl Versions<'_> {
@@ -72,6 +76,10 @@ impl Versions<'_> {
         Ok(is_done)
     }
 
+    fn is_refused(&self, digest: &Digest) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
+    }
+
     /// Keeps and compiles a version.
     async fn have(
         &self,
@@ -81,6 +89,7 @@ impl Versions<'_> {
     ) -> Result<(), String> {
         let bytes: Bytes = match kept.path(plugin, digest) {
             Some(_) if self.runtime.is_compiled(&digest) => return Ok(()),
+            Some(_) if self.is_refused(&digest) => return Ok(()),
             Some(path) => {
                 let read = spawn_blocking(move || std::fs::read(path)).await;
                 read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?.into()
@@ -96,11 +105,18 @@ impl Versions<'_> {
                 bytes
             }
         };
-        if !self.runtime.is_compiled(&digest) {
-            let file = format!("{plugin}.wasm");
-            let loaded = self.runtime.load(bytes, &file, CompileBudget::Patient).await;
-            loaded.map_err(|error| error.to_string())?;
+        if self.runtime.is_compiled(&digest) {
+            return Ok(());
         }
-        Ok(())
+        let file = format!("{plugin}.wasm");
+        match self.runtime.load(bytes, &file, CompileBudget::Patient).await {
+            Err(error) if !error.kind.is_transient() => {
+                let reason = error.to_string();
+                tracing::warn!(%plugin, %digest, reason, "a version of a plugin can't be run here");
+                self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+                Ok(())
+            }
+            loaded => loaded.map(drop).map_err(|error| error.to_string()),
+        }
     }
 }

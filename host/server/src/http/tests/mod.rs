@@ -28,8 +28,8 @@ use usher_event::Tracing;
 use usher_router::Router;
 
 use self::stub::Stub;
-use super::Served;
 use super::state::{Api, Front};
+use super::{Served, Tls};
 use crate::access::Access;
 use crate::log_lines::LogLines;
 use crate::running::{Gate, Readiness, Running};
@@ -66,8 +66,6 @@ pub(crate) fn app(broker: Arc<dyn Broker>) -> Running {
         control: Control::new(Arc::clone(&router), broker.clone(), records, rollbacks),
         broker,
         clock: Arc::new(usher_broker::SystemClock),
-        access: Arc::new(Access::without_tokens(Arc::new(usher_broker::SystemClock))),
-        tls: None,
         plugins: registry,
         router,
         live,
@@ -101,10 +99,15 @@ fn api(broker: Arc<dyn Broker>) -> (Api, watch::Sender<bool>) {
     (api_of(app(broker), stopped), stop)
 }
 
-/// The API of `app`.
+/// The API of `app`, without tokens and certificates.
 fn api_of(app: Running, stop: watch::Receiver<bool>) -> Api {
+    api_with(app, None, stop)
+}
+
+/// The same, with a certificate.
+fn api_with(app: Running, tls: Option<Arc<Tls>>, stop: watch::Receiver<bool>) -> Api {
     let connections = app.config.http.max_connections.unwrap_or(1_024);
-    let (access, tls) = (Arc::clone(&app.access), app.tls.clone());
+    let access = Arc::new(Access::without_tokens(Arc::clone(&app.clock)));
     let front = Front::new(access, tls, Arc::clone(&app.config), connections);
     let busy = Arc::clone(front.busy());
     Api::new(Arc::new(Running { busy, ..app }), front, stop)

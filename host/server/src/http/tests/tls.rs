@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 use usher_broker::{EmbeddedBroker, ManualClock, Options, SystemClock};
 use usher_config::{Listen, Proof, TlsConfig, TokenConfig};
 
-use super::{EVENT, STRUCTURED, api_of, app, served, token};
+use super::{EVENT, STRUCTURED, api_of, api_with, app, served, token};
 use crate::http::Listener;
 use crate::http::state::Api;
 use crate::http::tls::Tls;
@@ -106,13 +106,13 @@ impl Server {
         let mut app = app(EmbeddedBroker::in_memory(Options::new("")).unwrap());
         Arc::get_mut(&mut app.config).unwrap().http.header_timeout = header_timeout;
         let is_tls = tls.is_some();
-        app.tls = tls.map(|files| Arc::new(Tls::open(files, Arc::new(SystemClock)).unwrap()));
+        let tls = tls.map(|files| Arc::new(Tls::open(files, Arc::new(SystemClock)).unwrap()));
         let free = Listen::Tcp { address: ([127, 0, 0, 1], 0).into(), is_tls };
         let listener = Listener::bind(&free).await.unwrap();
         let url = listener.url().unwrap();
         let address = url.split_once("://").unwrap().1.parse().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let api_tokens = api_of(app, stopped.clone());
+        let api_tokens = api_with(app, tls, stopped.clone());
         let served = served(&api_tokens);
         tokio::spawn(crate::http::serve(vec![listener], served, stopped));
         Self { address, api_tokens, _stop: stop }
@@ -255,7 +255,7 @@ async fn a_certificate_stands_for_its_token() {
     let proof = Proof::Certificate("shop.internal".to_owned());
     let shop = TokenConfig { proof, permissions, expires_ms: None };
     let configured = [("shop".parse().unwrap(), shop)].into();
-    server.api_tokens.running.access.adopt(&configured);
+    server.api_tokens.access.adopt(&configured);
 
     let status = async |certificate: Option<&str>, bearer: Option<&str>, path: &str| {
         let client = authority.client(certificate, &["http/1.1"]);
