@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{MethodRouter, any, get};
 use http::header;
 use usher_api::{Route, routes};
 
@@ -19,18 +19,20 @@ use super::{authorized, enter, on_every_node, status};
 
 /// The API of a standby.
 pub(crate) fn standby(node: Node, forwarder: Arc<Forwarder>) -> Router {
-    let here = on_every_node::<Node>().into_iter();
-    let here = here.fold(Router::new(), |router, (route, handler)| {
-        let state = (node.clone(), Arc::clone(&forwarder), route);
-        router.route(route.path, handler.layer(from_fn_with_state(state, read)))
-    });
-    let unready = Arc::clone(&forwarder);
-    here.with_state(node.clone())
-        .route(routes::HEALTH.path, get(async || status::ok()))
-        .route(routes::READINESS.path, get(async move || unready.unready()))
-        .fallback(hand_on)
-        .method_not_allowed_fallback(hand_on)
-        .with_state(forwarder)
+    let others = any(hand_on).with_state(Arc::clone(&forwarder));
+    // Other methods of the same path are the owner's, and so is what it says of them.
+    let on = |router: Router, path: &str, handler: MethodRouter| {
+        router.route(path, handler.merge(others.clone()))
+    };
+    let here =
+        on_every_node::<Node>().into_iter().fold(Router::new(), |router, (route, handler)| {
+            let state = (node.clone(), Arc::clone(&forwarder), route);
+            let handler = handler.layer(from_fn_with_state(state, read)).with_state(node.clone());
+            on(router, route.path, handler)
+        });
+    let here = on(here, routes::HEALTH.path, get(async || status::ok()));
+    on(here, routes::READINESS.path, get(async move || forwarder.unready()))
+        .fallback_service(others)
         .layer(from_fn_with_state(node, enter))
 }
 
