@@ -10,6 +10,7 @@
     reason = "tables in memory can't fail, and no other writes their rows"
 )]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -181,6 +182,24 @@ impl Stepped {
     /// See [`Operator::set_schedules`].
     pub fn set_schedules(&mut self, schedules: Vec<Schedule>, now_ms: u64) {
         self.ledger.set_schedules(schedules, now_ms);
+    }
+
+    /// The sequence that a subscription looks at next.
+    pub fn next_of(&self, name: &SubscriptionName) -> Option<u64> {
+        self.ledger.next_of(name)
+    }
+
+    /// See [`Operator::keep`].
+    ///
+    /// # Errors
+    /// [`BrokerError::Conflict`].
+    pub fn keep(&mut self, documents: Vec<Document>) -> Result<(), BrokerError> {
+        self.ledger.keep(documents)
+    }
+
+    /// See [`Log::documents`]: all of them.
+    pub fn documents(&self) -> BTreeMap<Box<str>, Bytes> {
+        log::documents(&*self.store.view(), "").expect(READABLE)
     }
 
     /// See [`Deliveries::settle`]. Blobs are not looked up.

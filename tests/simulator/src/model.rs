@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use usher_event::{Event, FailureClass};
 use usher_filter::Filter;
 
@@ -75,6 +76,8 @@ pub(crate) struct Model {
     pub(crate) counts: BTreeMap<Key, (u32, u32)>,
     /// Committed state, by plugin and key.
     pub(crate) state: BTreeMap<(String, String), u64>,
+    /// Documents by name.
+    pub(crate) documents: BTreeMap<Box<str>, Bytes>,
 }
 
 impl Model {

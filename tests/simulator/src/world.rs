@@ -190,6 +190,7 @@ impl World {
                 18 | 19 => self.redrive_or_discard(&mut random),
                 20 => self.change_subscriptions(&mut random),
                 21 => self.replay(&mut random),
+                22 => self.keep(&mut random),
                 _ => self.answer_fetches(),
             }
         }
@@ -317,6 +318,27 @@ impl World {
                 self.model.stands.insert(key, Stands::Dead { id: None });
             }
         }
+        self.commit();
+    }
+
+    /// Replaces documents. Committed at once, like a redrive.
+    fn keep(&mut self, random: &mut Random) {
+        self.commit();
+        let mut documents = BTreeMap::new();
+        for _ in 0..=random.below(2) {
+            let name: Box<str> = format!("d{}", random.below(4)).into();
+            let content = Bytes::from(vec![b'x'; random.below(64)]);
+            documents.insert(name, Some(content).filter(|_| !random.once_in(3)));
+        }
+        self.tell(format_args!("keep {:?}", documents.keys()));
+        for (name, content) in &documents {
+            match content.clone() {
+                Some(content) => self.model.documents.insert(name.clone(), content),
+                None => self.model.documents.remove(name),
+            };
+        }
+        let documents = documents.into_iter().map(|(name, content)| Document { name, content });
+        self.broker.keep(documents.collect()).unwrap();
         self.commit();
     }
 
@@ -479,6 +501,8 @@ impl World {
             _ => {}
         }
         self.machine.restart(&mut self.broker, random, self.now_ms);
+        // [1] Nor is a document lost.
+        assert_eq!(self.broker.documents(), self.model.documents);
         if unknown_from.is_some_and(|from| self.broker.end() > from) {
             self.learn_all();
         }

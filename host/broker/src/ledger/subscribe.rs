@@ -106,4 +106,10 @@ impl Ledger {
         all.sort_by(|a, b| a.subscription.name.cmp(&b.subscription.name));
         all
     }
+
+    /// The sequence that a subscription looks at next.
+    pub(crate) fn next_of(&self, name: &SubscriptionName) -> Option<u64> {
+        let sub = self.subs.get(self.names.get(name)?)?;
+        Some(sub.next(self.counters.last_sequence))
+    }
 }

@@ -28,9 +28,7 @@ impl World {
         let Some(mut changed) = self.any_subscription(random) else { return };
         changed.filter = filters()[random.below(filters().len())].clone();
         let name = changed.name.to_string();
-        let statuses = self.broker.subscriptions();
-        let status = statuses.iter().find(|status| status.subscription.name == changed.name);
-        let next = self.model.events.len() as u64 + 1 - status.expect("it is there").lag;
+        let next = self.broker.next_of(&changed.name).expect("it is there");
         // After a crash it reads again the events that its earlier filter passed over, except those
         // that have left the log since.
         let next = next.max(self.broker.stats().first_sequence);
