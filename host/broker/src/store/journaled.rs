@@ -15,7 +15,7 @@ use bytes::Bytes;
 use usher_journal::{Copied, Journal, JournalError, Record};
 
 use super::events::EventLog;
-use super::lost::COVERED_KEY;
+use super::lost::covered;
 use super::record::{self, Events};
 use super::{
     Applied, Batch, OpenFailure, Row, Rows, RowsAt, Space, Store, StoreFailure, Tables, Unreadable,
@@ -171,8 +171,7 @@ pub(crate) fn catch_up(
 
 /// A journal that begins later than where it was trimmed to has lost its oldest segments.
 fn check_start(journal: &dyn Journal, tables: &dyn Tables) -> Result<(), OpenFailure> {
-    let covered = tables.view().0.get(Space::Meta, COVERED_KEY)?;
-    let trimmed = covered.as_deref().and_then(keys::last_number).unwrap_or_default();
+    let (_, trimmed) = covered(&*tables.view().0)?;
     let start = journal.start();
     if start > trimmed {
         return Err(OpenFailure::damaged(format!(
@@ -213,9 +212,9 @@ pub(crate) fn rows_at(
     (space, prefix): (Space, &[u8]),
     sequence: u64,
 ) -> Result<RowsAt, StoreFailure> {
-    let (covered, _) = reclaim::covered(&*views.view())?;
-    if sequence < covered {
-        return Ok(RowsAt::Before(covered));
+    let (first, _) = covered(&*views.view())?;
+    if sequence < first {
+        return Ok(RowsAt::Before(first));
     }
     let mut found = BTreeMap::new();
     for record in journal.read(journal.start(), u64::MAX)? {
@@ -232,8 +231,8 @@ pub(crate) fn rows_at(
         }
     }
     // What was compacted meanwhile may be missing.
-    let (covered, _) = reclaim::covered(&*views.view())?;
-    Ok(if sequence < covered { RowsAt::Before(covered) } else { RowsAt::There(found) })
+    let (first, _) = covered(&*views.view())?;
+    Ok(if sequence < first { RowsAt::Before(first) } else { RowsAt::There(found) })
 }
 
 impl Shared {

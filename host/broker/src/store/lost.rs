@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::varint::{Parts, put};
-use super::{Space, StoreFailure, View};
+use super::{Space, StoreFailure, View, keys};
 
 const VERSION: u8 = 1;
 
@@ -13,6 +13,13 @@ pub(crate) const LOST_KEY: &[u8] = b"lost";
 /// The row's name in `meta`: the sequence from which on the journal has every change of rows, and the
 /// position that it was trimmed to. Without it there is nothing that it hasn't.
 pub(crate) const COVERED_KEY: &[u8] = b"covered";
+
+/// What that row says, sequence and position; both 0 without it.
+pub(crate) fn covered(view: &dyn View) -> Result<(u64, u64), StoreFailure> {
+    let covered = view.get(Space::Meta, COVERED_KEY)?.unwrap_or_default();
+    let numbers = (keys::first_number(&covered), keys::last_number(&covered));
+    Ok((numbers.0.unwrap_or_default(), numbers.1.unwrap_or_default()))
+}
 
 /// Which events are missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use usher_journal::Record;
 
 use super::{JournaledView, Shared, first_sequence, parts, rows};
-use crate::store::lost::COVERED_KEY;
+use crate::store::lost::{COVERED_KEY, covered};
 use crate::store::record::{self, Events};
 use crate::store::rows::{COUNTERS_KEY, Counters};
-use crate::store::{Batch, Row, Space, StoreFailure, View, keys, lock};
+use crate::store::{Batch, Row, Space, StoreFailure, View as _, keys, lock};
 
 /// Bytes of rows carried forward in one record.
 const CARRIED_MAX_BYTES: usize = 1_024 * 1_024;
@@ -47,13 +47,6 @@ impl Horizon {
     fn hash(&self, row: &Row) -> u64 {
         self.hasher.hash_one((row.space, &row.key))
     }
-}
-
-/// See [`Shared::cover`].
-pub(super) fn covered(view: &dyn View) -> Result<(u64, u64), StoreFailure> {
-    let covered = view.get(Space::Meta, COVERED_KEY)?.unwrap_or_default();
-    let numbers = (keys::first_number(&covered), keys::last_number(&covered));
-    Ok((numbers.0.unwrap_or_default(), numbers.1.unwrap_or_default()))
 }
 
 impl Shared {
@@ -132,9 +125,9 @@ impl Shared {
         let mut end = lock(&self.end);
         let (known, before) = covered(&self.view()?)?;
         let sequence = sequence.unwrap_or(end.next_sequence).max(known);
-        let mut covered = Batch::default();
-        covered.put(Space::Meta, COVERED_KEY, keys::pair(sequence, trimmed.max(before)));
-        self.append(&mut end, covered)
+        let mut batch = Batch::default();
+        batch.put(Space::Meta, COVERED_KEY, keys::pair(sequence, trimmed.max(before)));
+        self.append(&mut end, batch)
     }
 
     /// Drops rows that later ones have replaced.
