@@ -111,6 +111,15 @@ fn a_backup_brings_no_tokens_back() -> Result<()> {
     let made =
         usher_with(&["store", "backup", copy, "--url", url], b"", &[("USHER_TOKEN", &admin)])?;
     assert_eq!(made.code, 0, "{made:?}");
+    // Nor to other nodes.
+    let nowhere =
+        "[journal]\nengine = \"jetstream\"\nservers = [\"nats://127.0.0.1:1\"]\nnode = \"a\"\n";
+    restored.configure("", nowhere)?;
+    let config = restored.config();
+    let config = config.to_str().unwrap();
+    let moved = usher(&["journal", "copy", "embedded", "jetstream", "--config", config], b"")?;
+    assert!(moved.code == 1 && moved.stderr.contains("is a backup"), "{moved:?}");
+    restored.configure("", "")?;
     for _ in 0..2 {
         let router = Router::start(&restored)?;
         let listed = usher_as(&router, "", &["tokens", "list"])?;

@@ -112,18 +112,11 @@ impl Folder {
     /// Whether it is a copy that nothing was committed to yet: its journal ends where it ended when it was
     /// made, at `end`. If it ends elsewhere it isn't marked as a copy any more.
     pub(crate) fn is_new_copy(&self, end: u64) -> io::Result<bool> {
-        let path = self.path.join(COPY_FILE);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            file => file?,
-        };
-        let mut text = String::new();
-        file.take(SMALL_FILE_MAX_BYTES).read_to_string(&mut text)?;
-        let is_new = text.trim_end().parse() == Ok(end);
-        if !is_new {
-            std::fs::remove_file(path)?;
+        let Some(copied) = copied_until(&self.path)? else { return Ok(false) };
+        if copied != end {
+            std::fs::remove_file(self.path.join(COPY_FILE))?;
         }
-        Ok(is_new)
+        Ok(copied == end)
     }
 }
 
@@ -132,9 +125,19 @@ pub(crate) fn mark_copy(path: &Path, end: u64) -> io::Result<()> {
     replace_file(path, COPY_FILE, format!("{end}\n").as_bytes())
 }
 
-/// Whether a folder is marked as a copy.
-pub(crate) fn is_copy(path: &Path) -> io::Result<bool> {
-    path.join(COPY_FILE).try_exists()
+/// Where the journal of a backup ended when that was made; `None` for another data folder.
+///
+/// # Errors
+/// The disk fails.
+pub fn copied_until(data: &Path) -> io::Result<Option<u64>> {
+    let file = match File::open(data.join(COPY_FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut text = String::new();
+    file.take(SMALL_FILE_MAX_BYTES).read_to_string(&mut text)?;
+    // Whatever else stands there is no position.
+    Ok(Some(text.trim_end().parse().unwrap_or(u64::MAX)))
 }
 
 fn refused<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {

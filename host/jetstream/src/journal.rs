@@ -77,6 +77,12 @@ struct Shared<S> {
     successor: OnceLock<String>,
 }
 
+/// How long a server may be behind what this node has seen of the journal.
+const STALE_MAX: Duration = Duration::from_secs(10);
+
+/// When it is asked again.
+const STALE_RETRY_AFTER: Duration = Duration::from_millis(500);
+
 /// How long a journal that is dropped waits for what it is at.
 const DROP_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -361,7 +367,7 @@ impl<S: Servers> Shared<S> {
         stream: Stream<S>,
         stop: watch::Sender<bool>,
     ) -> Result<Self, JournalError> {
-        let (begin, end) = begin_and_end(&stream).await?;
+        let (begin, mut end) = begin_and_end(&stream).await?;
         let replica = match block_in_place(|| files.open())? {
             Some(replica) if replica.id() != stream.id => {
                 return Err(stream.error(
@@ -381,12 +387,18 @@ impl<S: Servers> Shared<S> {
             }
             None => block_in_place(|| files.begin(begin))?,
         };
-        if replica.end() > end {
-            return Err(stream.error(format!(
-                "it ends before position {end}, and this node has seen {}: the servers have lost something, or an \
-                 old backup was restored",
-                replica.end()
-            )));
+        let deadline = tokio::time::Instant::now() + STALE_MAX;
+        while replica.end() > end {
+            // A server that was cut off or stopped may not know yet what the others have.
+            if tokio::time::Instant::now() >= deadline {
+                return Err(stream.error(format!(
+                    "it ends before position {end}, and this node has seen {}: the servers have lost something, \
+                     or an old backup was restored; docs/cluster.md says what to do: What is refused",
+                    replica.end()
+                )));
+            }
+            tokio::time::sleep(STALE_RETRY_AFTER).await;
+            end = begin_and_end(&stream).await?.1;
         }
         // Again from the record that is known, which tells whether they are the same.
         let from = replica.end().saturating_sub(1).max(replica.start());

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -18,7 +19,7 @@ use usher_plugins::PluginRecords;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodeError {
     /// It was never heard.
-    #[error("no node {0} was heard; see /nodes")]
+    #[error("no node {0} was heard; see `usher nodes`")]
     Unknown(String),
     /// It is not in the state for that.
     #[error("{0}")]
@@ -34,7 +35,15 @@ pub(crate) struct Cluster {
     nodes: Arc<Nodes>,
     /// Turns true when this node is to leave the journal to another.
     is_leaving: watch::Sender<bool>,
+    /// When this node has become the owner.
+    since: Instant,
 }
+
+/// Within which time each node that is there has told something.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether one was heard.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Cluster {
     /// Of the owner of `journal`. What nodes are asked aside runs on `executor`.
@@ -51,7 +60,8 @@ impl Cluster {
         };
         let link = Arc::new(journal.link());
         let nodes = Nodes::new(link, broker.blobs(), executor, committed);
-        Arc::new(Self { journal, nodes, is_leaving: watch::Sender::new(false) })
+        let (is_leaving, since) = (watch::Sender::new(false), Instant::now());
+        Arc::new(Self { journal, nodes, is_leaving, since })
     }
 
     /// The journal that they share.
@@ -89,11 +99,22 @@ impl Cluster {
         std::iter::once(owner).chain(others).collect()
     }
 
-    /// Whether a change can be made.
+    /// Whether a change can be made. Right after a takeover nodes may not have been heard yet.
     ///
     /// # Errors
     /// See [`NodeError`].
-    pub(crate) fn check(&self, name: &str, change: NodeChange) -> Result<(), NodeError> {
+    pub(crate) async fn check(&self, name: &str, change: NodeChange) -> Result<(), NodeError> {
+        loop {
+            match self.check_now(name, change) {
+                Err(NodeError::Unknown(_)) if self.since.elapsed() < HEARD_WITHIN => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                checked => return checked,
+            }
+        }
+    }
+
+    fn check_now(&self, name: &str, change: NodeChange) -> Result<(), NodeError> {
         if name == self.journal.node() {
             let what = match change {
                 NodeChange::Promote => format!("{name} owns the journal"),

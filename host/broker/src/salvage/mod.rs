@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::OpenError;
 use crate::files::{remove_folder, sync_folder};
-use crate::folder::{JOURNAL, TABLES, check_format, is_copy, mark_copy, write_format};
+use crate::folder::{JOURNAL, TABLES, check_format, copied_until, mark_copy, write_format};
 use crate::store::copy::Copy;
 use blobs::Blobs;
 use remains::Remains;
@@ -122,7 +122,7 @@ fn fill(data: &Path, new: &Path, report: &mut Salvaged) -> Result<(), SalvageErr
     let mut copy = Copy::begin(&new.join(JOURNAL))?;
     rows::rescue(&remains, &mut copy, &mut blobs, report)?;
     let end = copy.finish()?;
-    if is_copy(data)? {
+    if copied_until(data)?.is_some() {
         mark_copy(new, end)?;
     }
     Ok(blobs.finish()?)

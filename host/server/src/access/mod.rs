@@ -259,6 +259,15 @@ impl Access {
         self.identity(token?).ok()
     }
 
+    /// Whether a caller that was identified before would be so now.
+    pub(crate) fn still_knows(&self, identity: &Identity) -> bool {
+        let Some(token) = &identity.token else { return !self.is_required() };
+        let is_it =
+            |known: &Token| known.proof == token.proof && known.permissions == token.permissions;
+        let is_known = self.now().known(&token.name).is_some_and(|known| is_it(known));
+        is_known && token.expires_ms.is_none_or(|expires_ms| expires_ms > self.clock.now_ms())
+    }
+
     fn identity(&self, token: &Arc<Token>) -> Result<Identity, Denied> {
         let now_ms = self.clock.now_ms();
         if token.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {

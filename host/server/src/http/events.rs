@@ -35,7 +35,7 @@ pub(super) async fn list(
     Params(asked): Params<EventsQuery>,
 ) -> Result<Response, ApiError> {
     let missing = page(asked.max)?;
-    let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
+    let filter = filter(&identity, asked.type_prefix.as_deref(), asked.filter.as_deref())?;
     let order = match asked.order.unwrap_or_default() {
         usher_api::ReadOrder::Oldest => ReadOrder::OldestFirst,
         usher_api::ReadOrder::Newest => ReadOrder::NewestFirst,

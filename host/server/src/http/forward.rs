@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 use hyper::body::{Frame, SizeHint};
@@ -70,11 +70,6 @@ impl Forwarder {
         (self.owner)().filter(|owner| !owner.is_leaving && owner.node != self.node)
     }
 
-    /// Whether there is an owner to ask.
-    pub(super) fn has_owner(&self) -> bool {
-        self.owner().is_some()
-    }
-
     /// What a standby says when it is asked whether it is ready.
     pub(super) fn unready(&self) -> ApiError {
         let owner = self.owner().map_or_else(|| "not known yet".to_owned(), |owner| owner.node);
@@ -90,40 +85,46 @@ impl Forwarder {
     }
 
     /// Has the owner answer.
+    ///
+    /// # Errors
+    /// It can't be asked.
     pub(super) async fn answer(
         self: &Arc<Self>,
         request: Request<Body>,
         is_local: bool,
-    ) -> Response {
+    ) -> Result<Response, ApiError> {
         let node = &self.node;
         if Self::is_handed_on(request.headers()) {
             let owner = self.owner().map_or_else(|| "not known".to_owned(), |owner| owner.node);
             let what = format!("{node} was taken for the owner of the journal, which is {owner}");
-            return ApiError::unavailable(what).into_response();
+            return Err(ApiError::unavailable(what));
         }
         let Some(owner) = self.owner() else {
             let what =
                 format!("node {node} is a standby, and no owner of the journal is heard of yet");
-            return ApiError::unavailable(what).into_response();
+            return Err(ApiError::unavailable(what));
         };
         let Some(url) = &owner.url else {
             let what = format!(
                 "node {node} is a standby; ask {}, which doesn't tell where it is: set journal.url there",
                 owner.node
             );
-            return ApiError::unavailable(what).into_response();
+            return Err(ApiError::unavailable(what));
         };
         match self.hand_on(request, url, &owner, is_local).await {
             Ok(mut response) => {
                 if let Ok(name) = HeaderValue::try_from(&owner.node) {
                     response.headers_mut().insert(OWNER, name);
                 }
-                response
+                Ok(response)
             }
             Err(error) => {
-                let what =
-                    format!("the owner of the journal, {}, can't be asked: {error:#}", owner.node);
-                ApiError::unavailable(what).into_response()
+                let what = format!(
+                    "the owner of the journal, {}, can't be asked: {error:#}; if it has failed, another node \
+                     takes over",
+                    owner.node
+                );
+                Err(ApiError::unavailable(what))
             }
         }
     }

@@ -66,6 +66,11 @@ impl Reader {
         }
     }
 
+    /// Whether its client may still read: its token may have been revoked, or has expired.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.node.access.still_knows(&self.identity)
+    }
+
     /// Skips events that are known not to match.
     pub(super) fn skip_to(&mut self, sequence: u64) {
         self.rest.start = self.rest.start.max(sequence);

@@ -60,7 +60,7 @@ async fn change(
         let what = "the router has one node: its journal is in its data folder";
         ApiError::conflict(what.to_owned())
     })?;
-    cluster.check(name, change)?;
+    cluster.check(name, change).await?;
     let recorded = Operation::Record(Change::Node { node: name.to_owned(), change });
     api.running.broker.operate(&identity.actor, recorded).await?;
     cluster.change(name, change).await?;

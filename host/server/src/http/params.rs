@@ -4,11 +4,12 @@
 use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
-use usher_api::{PAGE_DEFAULT, PAGE_MAX};
+use usher_api::{PAGE_DEFAULT, PAGE_MAX, Scope};
 use usher_event::SubscriptionName;
 use usher_filter::Filter;
 
 use super::problem::ApiError;
+use crate::access::Identity;
 
 /// The query, or 400.
 pub(super) struct Params<T>(pub(super) T);
@@ -69,8 +70,10 @@ pub(super) fn subscription(plugin: &str, local: &str) -> Result<SubscriptionName
 /// Combines the parameters `type` and `filter`; `None` if neither is given.
 ///
 /// # Errors
-/// `filter` is not a valid filter, or no type can start with `type_prefix`.
+/// `filter` is not a valid filter, or reads data that the caller may not; or no type can start with
+/// `type_prefix`.
 pub(super) fn filter(
+    identity: &Identity,
     type_prefix: Option<&str>,
     filter: Option<&str>,
 ) -> Result<Option<Filter>, ApiError> {
@@ -78,5 +81,9 @@ pub(super) fn filter(
     let prefix = prefix.map_err(|error| ApiError::invalid(format!("type: {}", error.reason())))?;
     let filter = filter.map(Filter::parse).transpose();
     let filter = filter.map_err(|error| ApiError::invalid(error.to_string()))?;
+    // What passes would tell what the data is.
+    if filter.as_ref().is_some_and(Filter::reads_data) && !identity.may(Scope::ReadData) {
+        return Err(ApiError::insufficient_scope(&identity.actor, Scope::ReadData));
+    }
     Ok(prefix.into_iter().chain(filter).reduce(Filter::and))
 }

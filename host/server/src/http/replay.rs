@@ -24,6 +24,7 @@ const DRY_RUN_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the broker is asked for.
 fn query(
+    identity: &Identity,
     asked: usher_api::ReplayQuery,
     plugin: &str,
     local: &str,
@@ -38,7 +39,7 @@ fn query(
         return Err(ApiError::invalid("to: must not be less than from"));
     }
     let subscription = subscription(plugin, local)?;
-    let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
+    let filter = filter(identity, asked.type_prefix.as_deref(), asked.filter.as_deref())?;
     Ok(ReplayQuery { subscription, from, to: asked.to, filter, max })
 }
 
@@ -49,7 +50,7 @@ pub(super) async fn replay(
     PathParams((plugin, local)): PathParams<(String, String)>,
     Params(asked): Params<usher_api::ReplayQuery>,
 ) -> Result<Json<Replayed>, ApiError> {
-    let query = query(asked, &plugin, &local, REPLAY_MAX_EVENTS)?;
+    let query = query(&identity, asked, &plugin, &local, REPLAY_MAX_EVENTS)?;
     let operation = Operation::Replay(query);
     match api.running.broker.operate(&identity.actor, operation).await? {
         Operated::Replayed(replayed) => Ok(Json(project::replayed(replayed))),
@@ -65,7 +66,7 @@ pub(super) async fn dry_run(
     PathParams((plugin, local)): PathParams<(String, String)>,
     Params(asked): Params<usher_api::ReplayQuery>,
 ) -> Result<Response, ApiError> {
-    let query = query(asked, &plugin, &local, DRY_RUN_EVENTS)?;
+    let query = query(&identity, asked, &plugin, &local, DRY_RUN_EVENTS)?;
     let Ok(_permit) = api.dry_runs.try_acquire() else {
         return Err(ApiError::busy("other dry runs are under way; try again"));
     };

@@ -14,6 +14,7 @@ use usher_api::{Route, routes};
 
 use super::connections::Caller;
 use super::forward::Forwarder;
+use super::problem::ApiError;
 use super::state::Node;
 use super::{authorized, enter, on_every_node, status};
 
@@ -42,7 +43,7 @@ async fn read(
     Caller(client): Caller,
     request: Request,
     next: Next,
-) -> Response {
+) -> Result<Response, ApiError> {
     let is_local = client.origin.is_local;
     let mut again = Request::new(Body::empty());
     again.method_mut().clone_from(request.method());
@@ -57,17 +58,16 @@ async fn read(
     }
     let response = authorized(State((node, route)), Caller(client), request, next).await;
     // The owner may know the token, or have what isn't here yet.
-    let is_refusal = response.status().is_client_error() || response.status().is_server_error();
-    if is_refusal && forwarder.has_owner() {
-        return forwarder.answer(again, is_local).await;
+    if response.status().is_client_error() || response.status().is_server_error() {
+        return forwarder.answer(again, is_local).await.or(Ok(response));
     }
-    response
+    Ok(response)
 }
 
 async fn hand_on(
     State(forwarder): State<Arc<Forwarder>>,
     Caller(client): Caller,
     request: Request,
-) -> Response {
+) -> Result<Response, ApiError> {
     forwarder.answer(request, client.origin.is_local).await
 }

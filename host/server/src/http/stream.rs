@@ -48,7 +48,7 @@ pub(super) async fn follow(
     Params(asked): Params<StreamQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let filter = filter(asked.type_prefix.as_deref(), asked.filter.as_deref())?;
+    let filter = filter(&identity, asked.type_prefix.as_deref(), asked.filter.as_deref())?;
     node.log.check()?;
     let committed = node.log.committed();
     let place = Place::take(&node)?;
@@ -138,7 +138,12 @@ impl Following {
                 news = news(&mut self.committed, self.watch.as_mut(), from) => {
                     self.reader.skip_to(news?);
                 }
-                () = tokio::time::sleep(KEEP_ALIVE) => return Some(self.position()),
+                () = tokio::time::sleep(KEEP_ALIVE) => {
+                    return self.reader.may_go_on().then(|| self.position());
+                }
+            }
+            if !self.reader.may_go_on() {
+                return None;
             }
             let from = self.reader.next();
             match self.reader.page(PAGE_EVENTS).await {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use usher_broker::Options;
+use usher_broker::{Options, copied_until};
 use usher_cli::ui::{CliError, Output};
 use usher_config as config;
 use usher_jetstream::{Copied, copy_to_stream};
-use usher_journal::Journal as _;
+use usher_journal::{Journal as _, JournalError, LocalJournal};
 
 use super::args::{JournalCopyArgs, JournalEngine};
 use crate::run::standby::{SharedByNodes, open};
@@ -30,6 +30,7 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
     let copy = || -> anyhow::Result<(u64, u64)> {
         let (standby, journal) = open(options, place, |folder| {
             if args.to == JournalEngine::Jetstream {
+                refuse_backup(&config.data, folder)?;
                 copied = Some(copy_to_stream(folder, target)?);
             }
             Ok(())
@@ -52,4 +53,19 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
     }
     let known = known.map_or_else(String::new, |known| format!(" ({known} of them were there)"));
     out.text(&format!("{records} records{known} and {blobs} blobs are copied and compared\n"))
+}
+
+/// The tokens of a backup count no more once a router has started with it: not before, and others would take
+/// them over.
+fn refuse_backup(data: &Path, journal: &Path) -> Result<(), JournalError> {
+    let failed = |error: std::io::Error| JournalError::Failed(error.to_string());
+    let Some(until) = copied_until(data).map_err(failed)? else { return Ok(()) };
+    match LocalJournal::read_only(journal)? {
+        Some(journal) if journal.end() == until => Err(JournalError::Failed(format!(
+            "{} is a backup, whose access tokens are not to come back: start a router with it and stop it, \
+             without [journal], and copy it then",
+            data.display()
+        ))),
+        _ => Ok(()),
+    }
 }

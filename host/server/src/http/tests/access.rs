@@ -6,6 +6,8 @@ use http::StatusCode;
 use serde_json::Value;
 use tower::ServiceExt as _;
 use usher_api::Scope;
+use usher_broker::{Actor, Deliveries as _, EmbeddedBroker, Options};
+use usher_event::Event;
 
 use super::routes::{body_of, document, stub_api, there};
 use super::stub::Stub;
@@ -158,6 +160,55 @@ async fn a_stream_without_data_is_one_too() {
     assert_eq!(next().await, ":\nid: 0\n\n", "where it begins");
     let text = next().await;
     assert!(text.contains("\"specversion\"") && !text.contains("\"data\""), "{text}");
+}
+
+/// Which events pass a filter on data tells what that is.
+#[tokio::test]
+async fn what_may_not_be_read_may_not_be_filtered_by() {
+    let api = stub_api(Stub::new());
+    token(&api, "ops", &["admin"]).await;
+    let (some, all) =
+        (token(&api, "some", &["read:attributes"]).await, token(&api, "all", &["read"]).await);
+    let operator = token(&api, "operator", &["operate"]).await;
+    let data = "%7B%22data%22%3A%7B%22%2Fa%22%3A1%7D%7D";
+    let attribute = "%7B%22exact%22%3A%7B%22type%22%3A%22t%22%7D%7D";
+    let filtered = async |method: &str, path: &str, filter: &str, secret: &str| {
+        let request = request(method, &format!("{path}?filter={filter}"));
+        status(&api, with(request, secret)).await.as_u16()
+    };
+    for path in ["/events", "/events/stream"] {
+        assert_eq!(filtered("GET", path, data, &some).await, 403, "{path}");
+        assert_eq!(filtered("GET", path, data, &all).await, 200, "{path}");
+        assert_eq!(filtered("GET", path, attribute, &some).await, 200, "{path}");
+    }
+    let replay = "/subscriptions/printer/tickets/replay";
+    assert_eq!(filtered("POST", replay, data, &operator).await, 403);
+    assert_eq!(filtered("POST", replay, attribute, &operator).await, 200);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token() {
+    use http_body_util::BodyExt as _;
+    let broker = EmbeddedBroker::in_memory(Options::new("")).unwrap();
+    let (api, _stop) = super::api(broker.clone());
+    token(&api, "ops", &["admin"]).await;
+    let some = token(&api, "some", &["read"]).await;
+    let request = with(request("GET", "/events/stream?from=1"), &some);
+    let mut response = crate::http::router(api.clone()).oneshot(request).await.unwrap();
+    let mut next = async || {
+        let frame = response.body_mut().frame().await?.unwrap().into_data().unwrap();
+        Some(String::from_utf8(frame.to_vec()).unwrap())
+    };
+    let publish = async |id: &str| {
+        let event = Event::builder(id, "/s", "t").build().unwrap();
+        broker.publish(vec![event]).await.unwrap();
+    };
+    assert!(next().await.is_some(), "where it begins");
+    publish("1").await;
+    assert!(next().await.unwrap().contains("specversion"));
+    api.access.revoke(&*broker, &Actor::local(), &"some".parse().unwrap()).await.unwrap();
+    publish("2").await;
+    assert_eq!(next().await, None);
 }
 
 #[tokio::test]
