@@ -553,6 +553,8 @@ fn servers_that_are_away_are_waited_for() -> Result<()> {
     let body = serde_json::to_vec(&one("3"))?;
     let refused = router.client().post_as("/events", "application/cloudevents+json", &body)?;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("2")));
+    let states = router.client().get_json("/states")?;
+    assert!(states["states"][0]["name"] == "journal_away", "{states}");
     nodes.server.start_again()?;
     let status = waiting.join().map_err(|_| anyhow::anyhow!("the producer panicked"))??;
     assert_eq!(status, 202);

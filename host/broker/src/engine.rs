@@ -390,7 +390,8 @@ impl Reader for EmbeddedBroker {
     fn stats(&self) -> BrokerStats {
         let is_disk_full = self.room.as_ref().is_some_and(|room| room.check().is_err());
         let disk_free_bytes = self.room.as_ref().and_then(|room| room.free_bytes(Instant::now()));
-        BrokerStats { disk_free_bytes, is_disk_full, ..self.shared.stats() }
+        let is_journal_away = self.shared.store.is_waiting();
+        BrokerStats { disk_free_bytes, is_disk_full, is_journal_away, ..self.shared.stats() }
     }
 }
 

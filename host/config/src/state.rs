@@ -6,6 +6,8 @@
 pub enum RouterState {
     /// Free disk space is below the reserve: producers are refused.
     DiskFull,
+    /// What keeps the journal can't be reached: producers are refused, and nothing is settled.
+    JournalAway,
     /// Load exceeds the intake limits: producers are told to retry later.
     Busy,
     /// A subscription exceeds the backlog limit: producers are refused.
@@ -28,8 +30,9 @@ pub enum RouterState {
 
 impl RouterState {
     /// Every state.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::DiskFull,
+        Self::JournalAway,
         Self::Busy,
         Self::Backlog,
         Self::HeldBack,
@@ -45,6 +48,7 @@ impl RouterState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DiskFull => "disk_full",
+            Self::JournalAway => "journal_away",
             Self::Busy => "busy",
             Self::Backlog => "backlog",
             Self::HeldBack => "held_back",
@@ -63,6 +67,10 @@ impl RouterState {
             Self::DiskFull => {
                 "producers are refused: less is free on the disk than broker.disk_reserve_bytes; make \
                  room there"
+            }
+            Self::JournalAway => {
+                "producers are refused and deliveries wait: the servers that keep the journal can't be \
+                 reached, or don't acknowledge; it goes on by itself once they do"
             }
             Self::Busy => {
                 "producers were asked to come back later within the last 10 s: more arrives than is \

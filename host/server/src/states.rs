@@ -28,6 +28,11 @@ pub(crate) type States = BTreeMap<RouterState, BTreeSet<String>>;
 /// # Errors
 /// The broker can't be read.
 pub(crate) async fn now(running: &Running) -> Result<States, BrokerError> {
+    let (stats, plugins) = (running.broker.stats(), running.plugins.status());
+    if stats.is_journal_away {
+        // How subscriptions stand is known again once it is back.
+        return Ok(of(&running.busy, &stats, [], &plugins));
+    }
     let statuses = running.broker.subscriptions().await?;
     let serving = Serving::now(running);
     let standings = statuses.iter().map(|status| {
@@ -41,7 +46,7 @@ pub(crate) async fn now(running: &Running) -> Result<States, BrokerError> {
             parked: status.parked,
         }
     });
-    Ok(of(&running.busy, &running.broker.stats(), standings, &running.plugins.status()))
+    Ok(of(&running.busy, &stats, standings, &plugins))
 }
 
 /// What decides which states apply to a subscription.
@@ -81,6 +86,7 @@ pub(crate) fn of<'a>(
         }
     };
     add(RouterState::DiskFull, broker.is_disk_full, &ROUTER);
+    add(RouterState::JournalAway, broker.is_journal_away, &ROUTER);
     add(RouterState::Busy, busy.is_recent(), &ROUTER);
     let mut held_plugins = BTreeSet::new();
     for plugin in plugins {
@@ -176,7 +182,8 @@ mod tests {
         assert!(nothing.is_empty(), "{nothing:?}");
 
         busy.note();
-        let broker = BrokerStats { is_disk_full: true, ..BrokerStats::default() };
+        let broker =
+            BrokerStats { is_disk_full: true, is_journal_away: true, ..BrokerStats::default() };
         let mut held = plugin("held");
         (held.state, held.breaker) = (PluginState::Paused, Breaker::Closed);
         let mut failing = plugin("failing");
@@ -201,6 +208,7 @@ mod tests {
         let states = of(&busy, &broker, standings, &[held, failing]);
         let expected = [
             ("disk_full", "router"),
+            ("journal_away", "router"),
             ("busy", "router"),
             ("backlog", "slow/all"),
             ("held_back", "fast/all"),

@@ -69,6 +69,8 @@ pub struct BrokerStats {
     pub disk_free_bytes: Option<u64>,
     /// Whether publishing is refused because the disk is nearly full.
     pub is_disk_full: bool,
+    /// Whether a commit waits for what keeps the journal and is away.
+    pub is_journal_away: bool,
     /// Commands waiting for the committer.
     pub waiting: u64,
 }

@@ -378,6 +378,7 @@ impl Ledger {
             newest_recorded_ms: self.timeline.newest_ms(),
             disk_free_bytes: None,
             is_disk_full: false,
+            is_journal_away: false,
             waiting: 0,
         }
     }

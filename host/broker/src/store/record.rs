@@ -140,7 +140,10 @@ pub(crate) fn applied(record: &Record) -> Applied {
 
 /// A record that can't be understood.
 pub(crate) fn unreadable(record: &Record) -> StoreFailure {
-    StoreFailure(format!("journal record {} can't be understood", record.position))
+    StoreFailure(format!(
+        "journal record {} can't be understood: it is damaged, or a newer version of usher wrote it",
+        record.position
+    ))
 }
 
 #[cfg(test)]

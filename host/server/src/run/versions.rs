@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -67,11 +68,8 @@ impl Versions<'_> {
                     is_done = false;
                 }
             }
-            let digests: Vec<_> = of_plugin.iter().map(|(_, digest)| *digest).collect();
-            let plugin = of_plugin.first().map(|(plugin, _)| plugin.clone());
-            let (kept, plugin) = (kept.clone(), plugin);
-            spawn_blocking(move || plugin.map_or(Ok(()), |plugin| kept.sweep(&plugin, &digests)))
-                .await??;
+            let (kept, of_plugin) = (kept.clone(), of_plugin.to_vec());
+            spawn_blocking(move || sweep(&kept, &of_plugin)).await??;
         }
         Ok(is_done)
     }
@@ -119,4 +117,11 @@ impl Versions<'_> {
             loaded => loaded.map(drop).map_err(|error| error.to_string()),
         }
     }
+}
+
+/// Removes other versions of a plugin than these.
+fn sweep(kept: &KeptVersions, wanted: &[(PluginName, Digest)]) -> io::Result<()> {
+    let Some((plugin, _)) = wanted.first() else { return Ok(()) };
+    let digests: Vec<_> = wanted.iter().map(|(_, digest)| *digest).collect();
+    kept.sweep(plugin, &digests)
 }
