@@ -100,7 +100,9 @@ pub trait Log: Send + Sync + 'static {
     async fn event(&self, sequence: u64) -> Result<Option<StoredEvent>, BrokerError>;
 
     /// Events from `from` on, in order, at most `max`, and the sequence to continue from.
-    async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError>;
+    async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError> {
+        self.events_within(query, usize::MAX).await
+    }
 
     /// Like [`Log::events`], but also limited to `max_bytes` of events, which the last event may
     /// exceed. For callers that page through the log with bounded memory.
@@ -111,10 +113,7 @@ pub trait Log: Send + Sync + 'static {
         &self,
         query: EventQuery,
         max_bytes: usize,
-    ) -> Result<EventPage, BrokerError> {
-        let _ = max_bytes;
-        self.events(query).await
-    }
+    ) -> Result<EventPage, BrokerError>;
 
     /// Watches for events that are committed from now on and have a type that `filter` may match;
     /// `None` if it may match any type, or the engine can't tell. Cheap for it: the filter isn't evaluated.

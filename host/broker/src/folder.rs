@@ -15,7 +15,7 @@ pub(crate) const FORMAT: u32 = 4;
 const FORMAT_OLDEST: u32 = 1;
 
 /// The journal's folder.
-pub(crate) const JOURNAL: &str = "journal";
+pub const JOURNAL: &str = "journal";
 /// That of the tables.
 pub(crate) const TABLES: &str = "tables";
 /// That of blobs.
@@ -136,7 +136,7 @@ pub fn copied_until(data: &Path) -> io::Result<Option<u64>> {
     };
     let mut text = String::new();
     file.take(SMALL_FILE_MAX_BYTES).read_to_string(&mut text)?;
-    // Whatever else stands there is no position.
+    // Other content is no position of a journal.
     Ok(Some(text.trim_end().parse().unwrap_or(u64::MAX)))
 }
 

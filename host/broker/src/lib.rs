@@ -52,7 +52,7 @@ pub use calendar::{Calendar, CalendarError};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::EmbeddedBroker;
 pub use files::{make_folder, replace_file};
-pub use folder::copied_until;
+pub use folder::{JOURNAL, copied_until};
 pub use limits::*;
 pub use memory::MemoryDisk;
 pub use options::{OpenError, Options, Retention};

@@ -95,10 +95,6 @@ impl<T: HasLog> Log for T {
         self.queries()?.read(move |view| log::event(view, sequence)).await
     }
 
-    async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError> {
-        self.events_within(query, log::PAGE_MAX_BYTES).await
-    }
-
     async fn events_within(
         &self,
         query: EventQuery,

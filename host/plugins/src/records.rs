@@ -377,12 +377,7 @@ fn read_all(documents: &BTreeMap<Box<str>, Bytes>) -> BTreeMap<PluginName, Recor
         let Some(name) = name else { continue };
         match Record::read(content) {
             Ok(record) => drop(records.insert(name, record)),
-            Err(error) => tracing::error!(
-                plugin = %name,
-                document,
-                %error,
-                "what was kept of a plugin can't be read; it begins anew"
-            ),
+            Err(error) => tell_unreadable(&name, document, &error),
         }
     }
     records
@@ -398,15 +393,14 @@ fn left_in(folder: &Path) -> io::Result<Vec<(PluginName, Record, PathBuf)>> {
         let Some(name) = name else { continue };
         match read_file(&path) {
             Ok(record) => left.push((name, record, path)),
-            Err(error) => tracing::error!(
-                plugin = %name,
-                file = %path.display(),
-                %error,
-                "what was kept of a plugin can't be read; it begins anew"
-            ),
+            Err(error) => tell_unreadable(&name, &path.display().to_string(), &error),
         }
     }
     Ok(left)
+}
+
+fn tell_unreadable(plugin: &PluginName, place: &str, error: &io::Error) {
+    tracing::error!(%plugin, place, %error, "a plugin's record can't be read; it starts with an empty one");
 }
 
 fn read_file(path: &Path) -> io::Result<Record> {

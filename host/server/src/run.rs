@@ -250,9 +250,6 @@ async fn serve(
         Some(mut place) => {
             let listeners = bound?;
             place.url = place.url.or(listeners.iter().find_map(Listener::reachable_url));
-            for listener in &listeners {
-                tracing::info!(url = listener.url()?, "listening");
-            }
             let plugins = PluginRunner {
                 runtime: Arc::clone(&runtime),
                 config: Arc::clone(&live),
@@ -268,9 +265,8 @@ async fn serve(
             let (end, ended) = watch::channel(false);
             let node = Node::standby(Arc::clone(&front), Arc::clone(&answers.log) as _, ended);
             let router = crate::http::standby(node, Arc::new(forwarder));
-            let served = Arc::new(Served::new(Arc::clone(&front), router));
-            let mut http =
-                tokio::spawn(crate::http::serve(listeners, Arc::clone(&served), stopped.clone()));
+            let (served, mut http) =
+                begin_to_serve(listeners, Arc::clone(&front), router, &stopped)?;
             let owned = tokio::select! {
                 ended = &mut http => {
                     report(HTTP, ended);
@@ -375,13 +371,7 @@ async fn serve(
             served.switch_to(router);
             http
         }
-        Places::Waiting(listeners) => {
-            for listener in &listeners {
-                tracing::info!(url = listener.url()?, "listening");
-            }
-            let served = Arc::new(Served::new(front, router));
-            tokio::spawn(crate::http::serve(listeners, served, stopped.clone()))
-        }
+        Places::Waiting(listeners) => begin_to_serve(listeners, front, router, &stopped)?.1,
     };
     let (ready, is_ready) = oneshot::channel();
     let mut reconciler = tokio::spawn(reconciler.run(ready, stopped));
@@ -420,6 +410,21 @@ enum Places {
     Waiting(Vec<Listener>),
     /// They were served while this node was a standby.
     Served { served: Arc<Served>, http: JoinHandle<()> },
+}
+
+/// Has requests answered by `router`, until `stop` turns true.
+fn begin_to_serve(
+    listeners: Vec<Listener>,
+    front: Arc<Front>,
+    router: axum::Router,
+    stop: &watch::Receiver<bool>,
+) -> anyhow::Result<(Arc<Served>, JoinHandle<()>)> {
+    for listener in &listeners {
+        tracing::info!(url = listener.url()?, "listening");
+    }
+    let served = Arc::new(Served::new(front, router));
+    let serving = crate::http::serve(listeners, Arc::clone(&served), stop.clone());
+    Ok((served, tokio::spawn(serving)))
 }
 
 /// Commits what a start commits, and reads what others than the broker keep in the journal.

@@ -3,7 +3,7 @@
 
 use super::problem::ApiError;
 
-/// Runs to completion, whoever waits.
+/// Runs to completion, even if the caller is dropped meanwhile.
 ///
 /// # Errors
 /// Those of `change`; or it panicked.

@@ -24,9 +24,8 @@ pub(super) async fn answer(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let (uri, at_least) = without_at_least(request.uri())?;
-    if let Some(sequence) = at_least {
-        *request.uri_mut() = uri;
+    if let Some((rest, sequence)) = take_at_least(request.uri())? {
+        *request.uri_mut() = rest;
         until(node, sequence).await?;
     }
     let newest = *node.log.committed().borrow();
@@ -51,23 +50,23 @@ async fn until(node: &Node, sequence: u64) -> Result<(), ApiError> {
     )))
 }
 
-/// An address without the parameter, and its value.
-fn without_at_least(uri: &Uri) -> Result<(Uri, Option<u64>), ApiError> {
-    let is_it = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| name == AT_LEAST);
-    let query = uri.query().unwrap_or_default();
-    let (mut asked, rest): (Vec<_>, Vec<_>) = query.split('&').partition(|pair| is_it(pair));
-    let Some(pair) = asked.pop() else { return Ok((uri.clone(), None)) };
-    if !asked.is_empty() {
+/// The address without the parameter, and its value; `None` if it isn't there.
+fn take_at_least(uri: &Uri) -> Result<Option<(Uri, u64)>, ApiError> {
+    let value = |pair| str::split_once(pair, '=').filter(|(name, _)| *name == AT_LEAST);
+    let pairs = || uri.query().unwrap_or_default().split('&');
+    let mut values = pairs().filter_map(value);
+    let Some((_, sequence)) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
         return Err(ApiError::invalid(format!("{AT_LEAST} is there more than once")));
     }
-    let sequence = number(AT_LEAST, pair.split_once('=').map_or("", |(_, value)| value))?;
-    let query = rest.join("&");
+    let sequence = number(AT_LEAST, sequence)?;
+    let query = pairs().filter(|pair| value(pair).is_none()).collect::<Vec<_>>().join("&");
     let path =
         if query.is_empty() { uri.path().to_owned() } else { format!("{}?{query}", uri.path()) };
     let mut parts = uri::Parts::from(uri.clone());
     parts.path_and_query = Some(path.parse().map_err(|_| ApiError::invalid("the address"))?);
     let uri = Uri::from_parts(parts).map_err(|_| ApiError::invalid("the address"))?;
-    Ok((uri, Some(sequence)))
+    Ok(Some((uri, sequence)))
 }
 
 #[cfg(test)]
@@ -83,11 +82,14 @@ mod tests {
             ("/events?max=1&at-least=7&from=2", "/events?max=1&from=2", Some(7)),
             ("http://localhost/events?at-least=0", "http://localhost/events", Some(0)),
         ] {
-            let (without, found) = without_at_least(&uri.parse().unwrap()).unwrap();
-            assert_eq!((without.to_string().as_str(), found), (left, sequence), "{uri}");
+            let uri: Uri = uri.parse().unwrap();
+            let found = take_at_least(&uri).unwrap();
+            let without = found.as_ref().map_or(&uri, |(without, _)| without).to_string();
+            let found = found.map(|(_, sequence)| sequence);
+            assert_eq!((without.as_str(), found), (left, sequence), "{uri}");
         }
         for uri in ["/events?at-least=", "/events?at-least=-1", "/events?at-least=1&at-least=1"] {
-            assert!(without_at_least(&uri.parse().unwrap()).is_err(), "{uri}");
+            assert!(take_at_least(&uri.parse().unwrap()).is_err(), "{uri}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a node answers that doesn't own the journal: reads of what is committed, as far as it has come. For
-//! all else it asks the owner, and also where it can't tell itself who asks, or doesn't find what is asked for.
+//! The API of a standby: it answers reads of what is committed, as far as its tables have come. For all else it
+//! asks the owner, and also for a read that it would refuse.
 
 use std::sync::Arc;
 

@@ -233,7 +233,7 @@ fn listening(config: &Config, findings: &mut Findings) {
         let found =
             format!("{places}: open to this machine, unless `usher tokens list` has tokens");
         findings.good(about, found);
-    } else if !config.data.join(JOURNAL).exists() {
+    } else if !config.data.join(usher_broker::JOURNAL).exists() {
         let found = format!("{places} would serve everyone who reaches it: there are no tokens");
         findings.bad(about, found, "the router doesn't start before that: add [token.NAME]");
     } else {
@@ -280,9 +280,6 @@ fn tracing(config: &Config, findings: &mut Findings) -> Result<(), CliError> {
     }
     Ok(())
 }
-
-/// Folder of the journal, in the data folder.
-const JOURNAL: &str = "journal";
 
 /// What only a running router knows.
 fn router(args: &DoctorArgs, config: &Config, findings: &mut Findings) -> Result<(), CliError> {

@@ -86,8 +86,9 @@ impl Versions<'_> {
         digest: Digest,
     ) -> Result<(), String> {
         let bytes: Bytes = match kept.path(plugin, digest) {
-            Some(_) if self.runtime.is_compiled(&digest) => return Ok(()),
-            Some(_) if self.is_refused(&digest) => return Ok(()),
+            Some(_) if self.runtime.is_compiled(&digest) || self.is_refused(&digest) => {
+                return Ok(());
+            }
             Some(path) => {
                 let read = spawn_blocking(move || std::fs::read(path)).await;
                 read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?.into()

@@ -1,5 +1,4 @@
-//! The API of a node that doesn't own the journal, with nobody to ask. What it hands on is in the system tests
-//! of nodes.
+//! The API of a standby without an owner. What it hands on is in the system tests of nodes.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -243,7 +243,7 @@ impl Log for Stub {
         })
     }
 
-    async fn events(&self, query: EventQuery) -> Result<EventPage, BrokerError> {
+    async fn events_within(&self, query: EventQuery, _: usize) -> Result<EventPage, BrokerError> {
         self.works()?;
         let events = [stored(1, None), stored(2, Some(cause()))]
             .into_iter()
