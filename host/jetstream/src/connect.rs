@@ -1,8 +1,11 @@
 //! The connection to NATS.
 
+use std::collections::BTreeSet;
+use std::future::{Ready, ready};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use usher_journal::JournalError;
 
 use crate::JetStreamOptions;
@@ -12,6 +15,25 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Servers that can't be reached are tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Limit on what is told of servers that refuse something.
+const REFUSALS_TOLD_MAX: usize = 16;
+
+/// Tells the operator what the servers refuse, each thing once. A request without permission has no answer: that
+/// it was refused comes by itself (async-nats 0.51).
+fn tell_refusals() -> impl Fn(Event) -> Ready<()> {
+    let told = Mutex::new(BTreeSet::new());
+    move |event| {
+        if let Event::ServerError(error) = event {
+            let (reason, mut told) =
+                (error.to_string(), told.lock().unwrap_or_else(PoisonError::into_inner));
+            if told.len() < REFUSALS_TOLD_MAX && told.insert(reason.clone()) {
+                tracing::warn!(reason, "the journal's servers refuse something to this node");
+            }
+        }
+        ready(())
+    }
+}
 
 /// Connects to one of the servers; goes on trying while none can be reached.
 pub(crate) async fn connect(options: &JetStreamOptions) -> Result<Client, JournalError> {
@@ -26,6 +48,7 @@ pub(crate) async fn connect(options: &JetStreamOptions) -> Result<Client, Journa
             .name(format!("usher {}", options.node))
             .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(Duration::from_secs(2))
+            .event_callback(tell_refusals())
             .reconnect_delay_callback(|tries| {
                 let tries = u64::try_from(tries).unwrap_or(u64::MAX);
                 Duration::from_millis(tries.saturating_mul(50).min(1_000))

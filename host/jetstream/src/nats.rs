@@ -340,6 +340,7 @@ async fn find(
     is_stopping: &watch::Receiver<bool>,
 ) -> Result<Option<Info>, JournalError> {
     let refused = |reason: String| JournalError::Service { stream: name.to_owned(), reason };
+    let mut is_told = false;
     loop {
         let error = match context.get_stream(name).await {
             Ok(found) => return Ok(Some(found.cached_info().clone())),
@@ -357,7 +358,10 @@ async fn find(
             GetStreamErrorKind::InvalidStreamName | GetStreamErrorKind::EmptyName => {
                 return Err(refused(error.to_string()));
             }
-            _ => tracing::debug!(%error, "the stream is asked for again"),
+            _ if std::mem::replace(&mut is_told, true) => {}
+            _ => {
+                tracing::warn!(stream = name, %error, "the stream can't be looked at; trying again")
+            }
         }
         again(is_stopping, tokio::time::sleep(AGAIN_AFTER)).await?;
     }

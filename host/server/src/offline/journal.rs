@@ -25,6 +25,9 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
     if args.from == args.to {
         return Err(CliError::Usage("FROM and TO are the same".to_owned()));
     }
+    // What servers that are away or refuse something are waited for.
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).without_time();
+    log.with_target(false).with_max_level(tracing::Level::WARN).init();
     let (options, target) = (Options::new(&config.data), place.clone());
     let mut copied = None;
     let copy = || -> anyhow::Result<(u64, u64)> {
