@@ -3,12 +3,16 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::crypto::ring::default_provider;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use usher_tests::{
     Client, Folder, NatsServer, OTHER_VERSION, Router, other_version, usher, wait_for,
 };
@@ -237,6 +241,94 @@ fn a_standby_answers_reads_by_itself() -> Result<()> {
     assert_eq!(tokens.json()?["tokens"][0]["name"], "ops", "{}", tokens.text());
     assert_eq!(client.get("/events")?.status, 401);
     second.stop()
+}
+
+/// An authority, which certifies nodes and a client.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
+    }
+
+    /// A certificate for this name, and its key, both in PEM.
+    fn certify(&self, name: &str) -> Result<[String; 2]> {
+        let (params, key) = (CertificateParams::new(vec![name.to_owned()])?, KeyPair::generate()?);
+        Ok([params.signed_by(&key, &self.0)?.pem(), key.serialize_pem()])
+    }
+
+    /// A client that has this certificate.
+    fn client(&self, [certificate, key]: &[String; 2]) -> Result<ureq::Agent> {
+        let key = PrivateKey::from_pem(key.as_bytes())?;
+        let own =
+            ClientCert::new_with_certs(&[Certificate::from_pem(certificate.as_bytes())?], key);
+        let root = Certificate::from_pem(self.0.pem().as_bytes())?;
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&[root]))
+            .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
+            .client_cert(Some(own));
+        let config = ureq::Agent::config_builder().tls_config(tls.build());
+        Ok(config.http_status_as_error(false).build().into())
+    }
+}
+
+/// Nodes know each other, so that a client's certificate counts whichever it asks; and where clients need
+/// one, so do they.
+#[test]
+fn a_certificate_counts_through_a_standby() -> Result<()> {
+    let Some(nodes) = Nodes::new()? else { return Ok(()) };
+    let authority = Authority::new()?;
+    let hashed = usher(&["tokens", "hash", "--json"], b"")?.json()?;
+    let secret = hashed["secret"].as_str().context("no secret")?.to_owned();
+    let tables = format!(
+        "ca_file = \"ca.pem\"\n{}client_ca_file = \"ca.pem\"\nclient_certificates = \"required\"\n\
+         [token.shop]\ncertificate = \"shop.internal\"\nscopes = [\"publish\"]\n\
+         [token.ops]\nhash = {}\nscopes = [\"admin\"]\n",
+        Folder::TLS,
+        hashed["hash"]
+    );
+    let folder = |node, rank| -> Result<Folder> {
+        let folder = nodes.folder(node, rank, &tables)?;
+        let [certificate, key] = authority.certify("127.0.0.1")?;
+        for (file, content) in
+            [("router.pem", certificate), ("router.key", key), ("ca.pem", authority.0.pem())]
+        {
+            fs::write(folder.root().join(file), content)?;
+        }
+        let socket = format!("unix:{}", folder.root().join("usher.sock").display());
+        folder.listen(&format!("listen = [{socket:?}, \"https://127.0.0.1:0\"]"))?;
+        Ok(folder)
+    };
+    let (a, b) = (folder("a", 0)?, folder("b", 1)?);
+    let first = Router::start_unready(&a)?;
+    serves(&first.client().with_token(&secret)?).with_context(|| first.log_tail(30))?;
+    let second = standby(&b)?;
+    let url = second.listening("https://")?;
+    let shop = authority.client(&authority.certify("shop.internal")?)?;
+    let stranger = authority.client(&authority.certify("stranger.internal")?)?;
+    let body = serde_json::to_vec(&one("1"))?;
+    let publish = |client: &ureq::Agent| {
+        let request = client.post(format!("{url}/events"));
+        request.header("content-type", "application/cloudevents+json").send(&body)
+    };
+    // The owner may not have heard the standby yet.
+    let published = wait_for("the owner to know the standby", || {
+        Ok(Some(publish(&shop)?).filter(|answer| answer.status() != 503))
+    })?;
+    let owner = published.headers().get("usher-owner").and_then(|name| name.to_str().ok());
+    assert_eq!((published.status().as_u16(), owner), (202, Some("a")), "{}", second.log_tail(10));
+    assert_eq!(publish(&stranger)?.status(), 401);
+    // What a client says of another doesn't count.
+    let lying = stranger.post(format!("{url}/events")).header("usher-forwarded", "local");
+    let lying = lying.header("content-type", "application/cloudevents+json").send(&body)?;
+    assert_eq!(lying.status(), 503);
+    assert_eq!(shop.get(format!("{url}/plugins")).call()?.status(), 403, "it may only publish");
+    let published = second.client().with_token(&secret)?.events_of_type("test.emit")?;
+    assert_eq!(published.len(), 1);
+    second.stop()?;
+    first.stop()
 }
 
 /// Nodes had tokens in files of their own: those of the first owner count, so that none that was revoked comes

@@ -24,7 +24,7 @@ use usher_runtime::Runtime;
 use crate::VERSION;
 use crate::link::Asks;
 use crate::loading::{Kept, Plugins};
-use crate::report::{EVERY, Report};
+use crate::report::{EVERY, Introduction, Report};
 use crate::wire::{Answered, Asked, Handle, Refused, decode, encode};
 
 /// Maximum deliveries under way.
@@ -39,7 +39,7 @@ const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// Handles deliveries for the owner of the journal.
 pub struct Executor {
     link: Arc<dyn Asks>,
-    url: Option<String>,
+    introduction: Introduction,
     stores: StandbyStores,
     tracing: Tracing,
     guests: Guests,
@@ -83,7 +83,7 @@ impl Executor {
     #[allow(clippy::too_many_arguments, reason = "each is another part of the node")]
     pub fn new(
         link: Arc<dyn Asks>,
-        url: Option<String>,
+        introduction: Introduction,
         runtime: Arc<Runtime>,
         config: Arc<LiveConfig>,
         stores: StandbyStores,
@@ -95,7 +95,7 @@ impl Executor {
         let plugins = Plugins::new(runtime, config, stores.clone(), Arc::clone(&changed));
         Arc::new(Self {
             link,
-            url,
+            introduction,
             stores,
             tracing,
             guests,
@@ -173,7 +173,7 @@ impl Executor {
         Report {
             node: self.link.node().to_owned(),
             version: VERSION.to_owned(),
-            url: self.url.clone(),
+            introduction: self.introduction.clone(),
             position: self.stores.position(),
             is_drained: self.is_drained.load(Ordering::Relaxed),
             running: lock(&self.running).iter().copied().collect(),

@@ -30,5 +30,5 @@ pub use executor::Executor;
 pub use link::Asks;
 pub use loading::fetch_component;
 pub use nodes::{NODES_MAX, NodeStatus, Nodes};
-pub use report::{PluginThere, Report};
+pub use report::{Introduction, PluginThere, Report};
 pub use spread::Spread;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle as Tasks;
 use tokio::time::Instant;
+use usher_access::TokenHash;
 use usher_broker::StateVersion;
 use usher_event::{BlobStore, Delivery, Digest, Outcome, PluginName};
 use usher_jetstream::{LinkError, is_name};
@@ -191,6 +192,13 @@ impl Nodes {
             }
         };
         self.known().values().map(status).collect()
+    }
+
+    /// Whether a node that is there proves itself with this.
+    pub fn is_proof(&self, secret: &TokenHash) -> bool {
+        let now = Instant::now();
+        let is_it = |node: &Node| node.report.introduction.secret.as_ref() == Some(secret);
+        self.known().values().any(|node| node.is_there(now) && is_it(node))
     }
 
     /// Has a node take no deliveries, or take them again.

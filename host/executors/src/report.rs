@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use usher_access::TokenHash;
 use usher_event::{Digest, PluginName};
 
 use crate::wire::PluginVersion;
@@ -21,8 +22,9 @@ pub struct Report {
     pub node: String,
     /// Its version of Usher.
     pub version: String,
-    /// Where clients reach it.
-    pub url: Option<String>,
+    /// What it says about itself as long as it runs.
+    #[serde(flatten)]
+    pub introduction: Introduction,
     /// The position that its tables have come to.
     pub position: u64,
     /// Whether it takes no deliveries, as an operator wants.
@@ -31,6 +33,16 @@ pub struct Report {
     pub running: Vec<u64>,
     /// Plugins that it was asked to have.
     pub plugins: Vec<PluginThere>,
+}
+
+/// What doesn't change while a node runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduction {
+    /// Where clients reach it.
+    pub url: Option<String>,
+    /// The hash of what it proves itself with to the owner when it hands requests on; `None` from versions that
+    /// had none.
+    pub secret: Option<TokenHash>,
 }
 
 /// A plugin on a node.

@@ -211,7 +211,7 @@ fn project(node: NodeStatus, end: u64) -> api::Node {
         name: report.node,
         state,
         version: report.version,
-        url: report.url,
+        url: report.introduction.url,
         epoch: None,
         position: report.position,
         behind: end.saturating_sub(report.position),

@@ -28,8 +28,10 @@ use tokio::time::timeout;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use usher_access::TokenSecret;
 use usher_broker::{Broker, Clock, EmbeddedBroker, Options, SystemClock};
 use usher_event::Tracing;
+use usher_executors::Introduction;
 use usher_router::Router;
 use usher_telemetry::Exporter;
 
@@ -250,6 +252,8 @@ async fn serve(
         Some(mut place) => {
             let listeners = bound?;
             place.url = place.url.or(listeners.iter().find_map(Listener::reachable_url));
+            let secret = TokenSecret::generate().context("the system has no random numbers")?;
+            let introduction = Introduction { url: place.url.clone(), secret: Some(secret.hash()) };
             let plugins = PluginRunner {
                 runtime: Arc::clone(&runtime),
                 config: Arc::clone(&live),
@@ -257,11 +261,13 @@ async fn serve(
                 guests: guests.clone(),
                 cache: config.data.join(CACHE),
                 is_drained: Arc::default(),
+                introduction,
             };
             let answers = Answers::new(Arc::clone(&access), &config)?;
             let known = Arc::clone(&answers);
             let (name, ca) = (place.node.clone(), place.ca.clone());
-            let forwarder = Forwarder::new(name, ca, move || known.owner());
+            let owner = move || known.owner();
+            let forwarder = Forwarder::new(name, ca, tls.clone(), secret, owner);
             let (end, ended) = watch::channel(false);
             let node = Node::standby(Arc::clone(&front), Arc::clone(&answers.log) as _, ended);
             let router = crate::http::standby(node, Arc::new(forwarder));

@@ -4,11 +4,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use x509_cert::Certificate as Parsed;
-use x509_cert::der::Decode as _;
-use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
-/// Names and validity of a certificate.
+/// `id-kp-clientAuth` (RFC 5280, section 4.2.1.12).
+const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+
+/// Names, validity and use of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// DNS names, which may start with `*.`, and IP addresses, as its `subjectAltName` has them.
@@ -17,6 +21,10 @@ pub struct Certificate {
     pub not_before_ms: u64,
     /// Until when it is valid, Unix milliseconds.
     pub not_after_ms: u64,
+    /// The distinguished name of its issuer, in DER.
+    pub issuer: Vec<u8>,
+    /// Whether a client may present it: it says so, or doesn't say what it is for.
+    pub is_for_clients: bool,
 }
 
 impl Certificate {
@@ -32,7 +40,10 @@ impl Certificate {
         let alternatives = body.get_extension::<SubjectAltName>();
         let alternatives = alternatives.map_err(|error| error.to_string())?;
         let names = alternatives.map(|(_, names)| names.0).unwrap_or_default();
+        let usage = body.get_extension::<ExtendedKeyUsage>().map_err(|error| error.to_string())?;
         Ok(Self {
+            issuer: body.issuer().to_der().map_err(|error| error.to_string())?,
+            is_for_clients: usage.is_none_or(|(_, usage)| usage.0.contains(&CLIENT_AUTH)),
             names: names.iter().filter_map(name).collect(),
             not_before_ms: unix_ms(validity.not_before.to_unix_duration()),
             not_after_ms: unix_ms(validity.not_after.to_unix_duration()),
@@ -109,5 +120,22 @@ mod tests {
         assert!(certificate.is_valid_at(certificate.not_after_ms));
         assert!(!certificate.is_valid_at(certificate.not_after_ms + 1));
         assert!(Certificate::read(b"nonsense").is_err());
+    }
+
+    #[test]
+    fn what_it_is_for_is_read() {
+        use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        for (usage, expected) in [
+            (&[][..], true),
+            (&[ServerAuth], false),
+            (&[ClientAuth], true),
+            (&[ServerAuth, ClientAuth], true),
+        ] {
+            let mut params = rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap();
+            params.extended_key_usages = usage.to_vec();
+            let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+            let certificate = Certificate::read(made.der()).unwrap();
+            assert_eq!(certificate.is_for_clients, expected, "{usage:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::Certificate;
@@ -31,6 +32,22 @@ pub struct ServerTls {
     pub config: Arc<ServerConfig>,
     /// The server's certificate.
     pub certificate: Certificate,
+    key: Arc<CertifiedKey>,
+    /// The names of who issued the certificates of its chain, in DER.
+    issuers: Vec<Vec<u8>>,
+}
+
+impl ServerTls {
+    /// The same certificate for connections to another server, if that would take it: it asks for one of these
+    /// authorities, by their names in DER (RFC 8446, section 4.2.4), or of any.
+    ///
+    /// A server that asks for a certificate refuses who presents one that it can't verify, even where it takes
+    /// clients without one (rustls 0.23, `WebPkiClientVerifier::allow_unauthenticated`).
+    pub fn for_client(&self, authorities: &[&[u8]]) -> Option<Arc<CertifiedKey>> {
+        let is_known = authorities.is_empty()
+            || self.issuers.iter().any(|issuer| authorities.contains(&issuer.as_slice()));
+        (is_known && self.certificate.is_for_clients).then(|| Arc::clone(&self.key))
+    }
 }
 
 /// Reads and checks all files.
@@ -56,20 +73,23 @@ pub fn server_config(files: &ServerFiles<'_>) -> Result<ServerTls, TlsError> {
     let chain = certificates(files.certificate)?;
     let own = chain.first().map(|der| Certificate::read(der)).unwrap_or(Err(String::new()));
     let certificate = own.map_err(|error| invalid(files.certificate, error))?;
+    let issuers = chain.iter().filter_map(|der| Certificate::read(der).ok());
+    let issuers = issuers.map(|certificate| certificate.issuer).collect();
+    let key = CertifiedKey::from_der(chain, key(files.key)?, &provider);
+    let key = Arc::new(key.map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
+            certificate: files.certificate.to_owned(),
+            key: files.key.to_owned(),
+        },
+        error => invalid(files.certificate, error),
+    })?);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key(files.key)?)
-        .map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
-                certificate: files.certificate.to_owned(),
-                key: files.key.to_owned(),
-            },
-            error => invalid(files.certificate, error),
-        })?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&key))));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = Ticketer::new()?;
-    Ok(ServerTls { config: Arc::new(config), certificate })
+    Ok(ServerTls { config: Arc::new(config), certificate, key, issuers })
 }
 
 #[cfg(test)]

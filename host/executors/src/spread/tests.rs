@@ -15,7 +15,7 @@ use usher_jetstream::LinkError;
 
 use super::*;
 use crate::link::Asks;
-use crate::report::{PluginThere, Report, SILENT_AFTER};
+use crate::report::{Introduction, PluginThere, Report, SILENT_AFTER};
 use crate::wire::{Answered, Asked, decode, encode};
 
 const SLOW: Duration = Duration::from_millis(8);
@@ -215,7 +215,7 @@ fn report(node: &str) -> Report {
     Report {
         node: node.to_owned(),
         version: "1".to_owned(),
-        url: None,
+        introduction: Introduction::default(),
         position: 0,
         is_drained: false,
         running: Vec::new(),

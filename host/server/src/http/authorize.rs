@@ -8,12 +8,12 @@
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, Uri, header};
 use usher_access::SECRET_PREFIX;
 use usher_api::{CloudEvent, HasEvents, Scope};
 use usher_event::Event;
 
-use super::connections::Connection;
+use super::client::Client;
 use super::problem::{ApiError, Challenge};
 use super::state::Front;
 use crate::access::{Denied, Identity, Noted};
@@ -22,18 +22,13 @@ use crate::metrics::Refused;
 /// Parameters that other APIs take tokens in.
 const TOKEN_PARAMETERS: [&str; 2] = ["access_token", "token"];
 
-/// Says that another node handed the request on, and whether its client is on that node's machine.
-pub(super) const FORWARDED: HeaderName = HeaderName::from_static("usher-forwarded");
-pub(super) const FROM_LOCAL: HeaderValue = HeaderValue::from_static("local");
-pub(super) const FROM_ELSEWHERE: HeaderValue = HeaderValue::from_static("elsewhere");
-
 /// Who calls, if it may use a route that requires `scope`.
 ///
 /// # Errors
 /// 400, 401, 403 or 429.
 pub(super) fn identify(
     front: &Front,
-    client: &Connection,
+    client: &Client,
     scope: Scope,
     uri: &Uri,
     headers: &HeaderMap,
@@ -44,14 +39,11 @@ pub(super) fn identify(
              and send another as `Authorization: Bearer TOKEN`",
         ));
     }
-    if !needs_token(front, client, headers) {
+    if !needs_token(front, client) {
         return Ok(Identity::local());
     }
     let identity = match bearer(headers)? {
-        None => match client.identity() {
-            Some(identity) => identity.clone(),
-            None => return Err(refuse(front, client, Refused::Missing)),
-        },
+        None => certified(front, client).ok_or_else(|| refuse(front, client, Refused::Missing))?,
         Some(secret) => front.access.identify(secret).map_err(|denied| match denied {
             Denied::Unknown => refuse(front, client, Refused::Unknown),
             Denied::Expired(name) => refuse(front, client, Refused::Expired(name)),
@@ -64,14 +56,14 @@ pub(super) fn identify(
     Ok(identity)
 }
 
-/// Whether a request was handed on for a client that isn't on its node's machine.
-fn is_from_elsewhere(headers: &HeaderMap) -> bool {
-    headers.get(FORWARDED).is_some_and(|from| from != FROM_LOCAL)
+/// Whether a client has to say who it is: not on this machine, as long as there are no tokens.
+pub(super) fn needs_token(front: &Front, client: &Client) -> bool {
+    !client.origin().is_local || front.access.is_required()
 }
 
-/// Whether a client has to say who it is: not on this machine, as long as there are no tokens.
-pub(super) fn needs_token(front: &Front, client: &Connection, headers: &HeaderMap) -> bool {
-    !client.origin.is_local || is_from_elsewhere(headers) || front.access.is_required()
+/// Who a client is by its certificate.
+pub(super) fn certified(front: &Front, client: &Client) -> Option<Identity> {
+    front.access.certified(client.certificate()?)
 }
 
 /// Whether a query has a token in it, by the name of a parameter or by the look of its value.
@@ -103,8 +95,8 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
 }
 
 /// Counts a failed attempt, and logs the first of an address.
-fn refuse(front: &Front, client: &Connection, why: Refused) -> ApiError {
-    let address = client.origin.address;
+fn refuse(front: &Front, client: &Client, why: Refused) -> ApiError {
+    let address = client.origin().address;
     match front.failures.note(address) {
         Noted::TooMany(wait) => {
             front.metrics.refused(&Refused::Limited);

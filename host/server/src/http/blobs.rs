@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use usher_event::{Digest, media};
 
-use super::connections::Caller;
+use super::client::Caller;
 use super::params::{Params, PathParams, page};
 use super::problem::ApiError;
 use super::state::{Api, Node};

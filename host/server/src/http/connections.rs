@@ -6,18 +6,16 @@
 //! first, and only when another needs what they hold or the server stops.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
-use http::request::Parts;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Address, Identity};
+use super::client::ClientCertificate;
+use crate::access::Address;
 
 /// A client that sends its body faster than this never falls behind.
 const BODY_MIN_BYTES_PER_S: u64 = 64 * 1024;
@@ -65,10 +63,8 @@ pub(super) struct Connection {
     /// Since when each response of an HTTP/2 connection waits for the client, as `turn_since_ms`.
     waiting_since_ms: Mutex<HashMap<u64, u64>>,
     next_response: AtomicU64,
-    /// Who it is by its certificate.
-    certified: OnceLock<Identity>,
-    /// Where it comes from.
-    pub(super) origin: Origin,
+    certificate: OnceLock<ClientCertificate>,
+    origin: Origin,
     /// Whether it has a spare slot, reserved for health checks and operators.
     pub(super) is_spare: bool,
 }
@@ -168,7 +164,7 @@ impl Connection {
             cut: CancellationToken::new(),
             waiting_since_ms: Mutex::default(),
             next_response: AtomicU64::new(0),
-            certified: OnceLock::new(),
+            certificate: OnceLock::new(),
             origin,
             is_spare,
         };
@@ -259,15 +255,20 @@ impl Connection {
         self.waiting().values().any(|since_ms| now_ms.saturating_sub(*since_ms) >= time_ms)
     }
 
-    /// Records who it is by its certificate.
-    pub(super) fn certified(&self, identity: Identity) {
+    /// Keeps the certificate that it has presented, which has been verified.
+    pub(super) fn presented(&self, certificate: ClientCertificate) {
         // Once for each connection.
-        let _ = self.certified.set(identity);
+        let _ = self.certificate.set(certificate);
     }
 
-    /// Who it is by its certificate.
-    pub(super) fn identity(&self) -> Option<&Identity> {
-        self.certified.get()
+    /// The certificate that it has presented.
+    pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.get()
+    }
+
+    /// Where it comes from.
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Bytes it holds of a budget.
@@ -336,19 +337,6 @@ impl Drop for Sending {
 /// How long these bytes take at the lowest speed that is no standstill.
 fn earned_ms(bytes: usize) -> u64 {
     (bytes as u64).saturating_mul(1_000) / BODY_MIN_BYTES_PER_S
-}
-
-/// The client that a request came from.
-#[derive(Clone)]
-pub(super) struct Caller(pub(super) Arc<Connection>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let known = parts.extensions.get::<Self>().cloned();
-        Ok(known.unwrap_or_else(|| Self(Connection::alone())))
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use usher_broker::{self as broker, DeadLetterPage, DeadLetterQuery, Operated, Operation};
 use usher_event::{FailureClass, Recording, SubscriptionName};
 
-use super::connections::Caller;
+use super::client::Caller;
 use super::params::{Params, PathParams, number, page};
 use super::problem::ApiError;
 use super::state::{Api, Node};

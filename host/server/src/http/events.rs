@@ -14,7 +14,7 @@ use tracing::warn;
 use usher_broker::ReadOrder;
 
 use super::answers::json_bytes;
-use super::connections::Caller;
+use super::client::Caller;
 use super::log::Reader;
 use super::params::{Params, PathParams, filter, number, page, subscription};
 use super::problem::ApiError;

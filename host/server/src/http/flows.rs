@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::answers;
-use super::connections::Caller;
+use super::client::Caller;
 use super::params::{PathParams, number};
 use super::problem::ApiError;
 use super::state::Api;

@@ -1,7 +1,7 @@
 //! Hands requests to a node that doesn't own the journal on to the one that does.
 //!
-//! Whoever is asked in the end decides who may do what: it takes tokens as ever. It is told whether the
-//! client is on this node's machine, since it sees only this node.
+//! The owner decides who may do what: it takes tokens as ever, and believes this node who the client is by
+//! its certificate.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -12,16 +12,19 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
+use http::{HeaderName, HeaderValue, Request, Uri, header};
 use hyper::body::{Frame, SizeHint};
-use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
+use usher_access::TokenSecret;
 use usher_api::IS_STANDBY;
 use usher_jetstream::Owner;
 use usher_outbound::{AddressRange, Connector, Origin};
 
-use super::authorize::{FORWARDED, FROM_ELSEWHERE, FROM_LOCAL};
+use super::client::Client;
 use super::problem::ApiError;
+use super::tls::Tls;
 
 /// How often a node that waits for the owner's answer looks whether that is still the owner.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -42,7 +45,14 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 /// Addresses of other nodes may be private: they come from their configuration.
 const ANYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
-type Clients = Client<Connector, Body>;
+/// Connections to an owner.
+#[derive(Clone)]
+struct ToOwner {
+    url: String,
+    client: legacy::Client<Connector, Body>,
+    /// Whether TLS shows that it is the owner.
+    is_verified: bool,
+}
 
 /// Hands requests on.
 pub(crate) struct Forwarder {
@@ -51,8 +61,12 @@ pub(crate) struct Forwarder {
     owner: Box<dyn Fn() -> Option<Owner> + Send + Sync>,
     /// Certificates of authorities besides the system's, for the owner's own.
     ca: Option<PathBuf>,
-    /// The client for the owner's URL, as it was last.
-    client: Mutex<Option<(String, Clients)>>,
+    /// This node's certificate, if the owner asks for one.
+    own: Option<Arc<Tls>>,
+    /// What this node proves itself with.
+    secret: TokenSecret,
+    /// Connections to the owner's URL, as it was last.
+    to_owner: Mutex<Option<ToOwner>>,
 }
 
 impl Forwarder {
@@ -60,9 +74,11 @@ impl Forwarder {
     pub(crate) fn new(
         node: String,
         ca: Option<PathBuf>,
+        own: Option<Arc<Tls>>,
+        secret: TokenSecret,
         owner: impl Fn() -> Option<Owner> + Send + Sync + 'static,
     ) -> Self {
-        Self { node, ca, owner: Box::new(owner), client: Mutex::default() }
+        Self { node, ca, own, secret, owner: Box::new(owner), to_owner: Mutex::default() }
     }
 
     /// The owner, if one is known that isn't about to leave.
@@ -79,11 +95,6 @@ impl Forwarder {
         ))
     }
 
-    /// Whether another node has handed a request on to this one.
-    pub(super) fn is_handed_on(headers: &HeaderMap) -> bool {
-        headers.contains_key(FORWARDED)
-    }
-
     /// Has the owner answer.
     ///
     /// # Errors
@@ -91,10 +102,10 @@ impl Forwarder {
     pub(super) async fn answer(
         self: &Arc<Self>,
         request: Request<Body>,
-        is_local: bool,
+        client: &Client,
     ) -> Result<Response, ApiError> {
         let node = &self.node;
-        if Self::is_handed_on(request.headers()) {
+        if client.is_handed_on() {
             let owner = self.owner().map_or_else(|| "not known".to_owned(), |owner| owner.node);
             let what = format!("{node} was taken for the owner of the journal, which is {owner}");
             return Err(ApiError::unavailable(what));
@@ -111,7 +122,7 @@ impl Forwarder {
             );
             return Err(ApiError::unavailable(what));
         };
-        match self.hand_on(request, url, &owner, is_local).await {
+        match self.hand_on(request, url, &owner, client).await {
             Ok(mut response) => {
                 if let Ok(name) = HeaderValue::try_from(&owner.node) {
                     response.headers_mut().insert(OWNER, name);
@@ -134,9 +145,9 @@ impl Forwarder {
         mut request: Request<Body>,
         url: &str,
         owner: &Owner,
-        is_local: bool,
+        client: &Client,
     ) -> anyhow::Result<Response> {
-        let client = self.client(url)?;
+        let to_owner = self.to(url)?;
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let uri: Uri = format!("{}{path}", url.trim_end_matches('/')).parse()?;
         *request.uri_mut() = uri;
@@ -145,8 +156,8 @@ impl Forwarder {
         for name in HOP_BY_HOP {
             headers.remove(name);
         }
-        headers.insert(FORWARDED, if is_local { FROM_LOCAL } else { FROM_ELSEWHERE });
-        let asked = client.request(request);
+        client.hand_on(headers, to_owner.is_verified.then_some(&self.secret));
+        let asked = to_owner.client.request(request);
         let mut response = tokio::select! {
             response = asked => response?,
             () = self.until_another_owner(owner) => anyhow::bail!("it isn't the owner any more"),
@@ -170,24 +181,30 @@ impl Forwarder {
         }
     }
 
-    fn client(&self, url: &str) -> anyhow::Result<Clients> {
-        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, client)) = &*kept
-            && known == url
-        {
-            return Ok(client.clone());
+    fn to(&self, url: &str) -> anyhow::Result<ToOwner> {
+        let mut kept = self.to_owner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.as_ref().filter(|known| known.url == url) {
+            return Ok(known.clone());
         }
         let origin = Origin::of(&url.parse()?);
         let origin = origin.ok_or_else(|| anyhow::anyhow!("{url:?} is no URL of a router"))?;
         let tls = match origin.tls() {
-            true => Some(usher_tls::client_config(self.ca.as_deref())?),
+            true => Some(self.tls()?),
             false => None,
         };
+        let is_verified = tls.is_some();
         let addresses = ANYWHERE.iter().filter_map(|range| range.parse::<AddressRange>().ok());
         let connector = Connector { origin: Arc::new(origin), addresses: addresses.collect(), tls };
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        *kept = Some((url.to_owned(), client.clone()));
-        Ok(client)
+        let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Ok(kept.insert(ToOwner { url: url.to_owned(), client, is_verified }).clone())
+    }
+
+    fn tls(&self) -> anyhow::Result<Arc<ClientConfig>> {
+        let mut config = Arc::unwrap_or_clone(usher_tls::client_config(self.ca.as_deref())?);
+        if let Some(own) = &self.own {
+            config.client_auth_cert_resolver = Arc::clone(own) as _;
+        }
+        Ok(Arc::new(config))
     }
 }
 

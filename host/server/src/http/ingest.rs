@@ -12,7 +12,8 @@ use usher_broker::BrokerError;
 use usher_event::{Event, SpanAbout, SpanKind, TraceContext, http_binary, json, media};
 
 use super::body::{self, RequestBody};
-use super::connections::{Caller, Connection};
+use super::client::Caller;
+use super::connections::Connection;
 use super::encoding::Encoding;
 use super::ingest_span::IngestSpan;
 use super::problem::ApiError;

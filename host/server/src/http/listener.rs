@@ -100,7 +100,6 @@ impl Listener {
         })
     }
 
-    /// Whether clients speak TLS.
     /// Its URL, if that is an address by which other processes may find it.
     pub(crate) fn reachable_url(&self) -> Option<String> {
         match &self.kind {
@@ -111,6 +110,7 @@ impl Listener {
         }
     }
 
+    /// Whether clients speak TLS.
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.kind, Kind::Tcp { is_tls: true, .. })
     }

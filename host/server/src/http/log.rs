@@ -3,7 +3,6 @@
 //! client that doesn't read its response holds one page.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize as _;
@@ -12,7 +11,7 @@ use usher_event::limits::JSON_MAX_BYTES;
 use usher_filter::Filter;
 
 use super::budget::Share;
-use super::connections::Connection;
+use super::client::Client;
 use super::state::Node;
 use crate::access::Identity;
 use crate::project;
@@ -32,7 +31,7 @@ const AROUND_BYTES: usize = 512;
 pub(super) struct Reader {
     node: Node,
     identity: Identity,
-    client: Arc<Connection>,
+    client: Client,
     filter: Option<Filter>,
     /// The part that is still to be read.
     rest: Range<u64>,
@@ -50,7 +49,7 @@ impl Reader {
     pub(super) fn new(
         node: Node,
         identity: Identity,
-        client: Arc<Connection>,
+        client: Client,
         filter: Option<Filter>,
         part: Range<u64>,
         order: ReadOrder,

@@ -5,7 +5,7 @@ use axum::response::Response;
 use usher_api::{Logs, LogsQuery};
 
 use super::answers;
-use super::connections::Caller;
+use super::client::Caller;
 use super::params::{Params, page};
 use super::problem::ApiError;
 use super::state::Api;

@@ -14,6 +14,7 @@ mod backup;
 mod blobs;
 mod body;
 mod budget;
+mod client;
 mod connections;
 mod dead_letters;
 mod detached;
@@ -64,7 +65,7 @@ use http::Uri;
 use tokio::sync::watch;
 use usher_api::{Method, Route, Scope, routes};
 
-use connections::Caller;
+use client::Caller;
 pub(crate) use forward::Forwarder;
 pub(crate) use listener::Listener;
 use problem::ApiError;
@@ -220,10 +221,15 @@ async fn enter(
     request: Request,
     next: Next,
 ) -> Response {
-    let (request, lent) = arrival::lend(request, &client);
-    let mut response = match guard::admit(&node, &client, &request) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => {
+    let (mut request, lent) = arrival::lend(request, &client);
+    let refusal = guard::admit(&node, &client, &request).err().or_else(|| {
+        let is_nodes = node.nodes.as_deref().map(|nodes| |secret: &_| nodes.is_proof(secret));
+        let taken = client.take_handed_on(&mut request, is_nodes);
+        taken.err().map(ApiError::into_response)
+    });
+    let mut response = match refusal {
+        None => next.run(request).await,
+        Some(refusal) => {
             drop(request);
             refusal
         }

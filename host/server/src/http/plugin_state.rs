@@ -8,7 +8,7 @@ use usher_api::{StateQuery, StateValue, StateValues};
 use usher_broker::StateRecord;
 
 use super::answers;
-use super::connections::Caller;
+use super::client::Caller;
 use super::params::{Params, PathParams, page};
 use super::plugins::plugin;
 use super::problem::ApiError;

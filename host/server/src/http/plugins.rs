@@ -13,7 +13,7 @@ use usher_router::Standing;
 
 use super::answers;
 use super::blobs::PATIENCE;
-use super::connections::Caller;
+use super::client::Caller;
 use super::dead_letters::read_recording;
 use super::detached::detached;
 use super::params::{PathParams, number};

@@ -258,7 +258,6 @@ impl From<BrokerError> for ApiError {
 }
 
 impl ApiError {
-    /// The problem in JSON.
     /// As the API says it.
     pub(super) fn problem(&self) -> Problem {
         Problem {

@@ -30,7 +30,8 @@ use tower::Service as _;
 use tracing::debug;
 use usher_tls::Certificate;
 
-use super::connections::{Caller, Connection, Sending};
+use super::client::{Caller, ClientCertificate};
+use super::connections::{Connection, Sending};
 use super::listener::Stream;
 use super::problem::{self, HEADER_MAX_BYTES};
 use super::socket::Socket;
@@ -131,7 +132,7 @@ pub(super) async fn connection(
             let (_, session) = stream.get_ref();
             let is_http2 = session.alpn_protocol().map(|name| name == b"h2");
             if let Some([own, ..]) = session.peer_certificates() {
-                identify(own, served, client);
+                keep_certificate(own, client);
             }
             speak(Box::new(stream), is_http2, served, client, stop).await;
         }
@@ -146,14 +147,10 @@ async fn speaks_http(stream: &mut dyn Stream) -> io::Result<bool> {
     Ok(first.iter().all(u8::is_ascii_uppercase))
 }
 
-/// A client's certificate may be that of a token; its chain has been verified.
-fn identify(certificate: &CertificateDer<'_>, served: &Arc<Served>, client: &Connection) {
-    match Certificate::read(certificate) {
-        Ok(certificate) => {
-            if let Some(identity) = served.front.access.certified(&certificate) {
-                client.certified(identity);
-            }
-        }
+/// A client's certificate may be that of a token. Its chain has been verified.
+fn keep_certificate(der: &CertificateDer<'static>, client: &Connection) {
+    match Certificate::read(der) {
+        Ok(content) => client.presented(ClientCertificate { der: der.clone(), content }),
         Err(error) => debug!(%error, "a client's certificate can't be read"),
     }
 }
@@ -319,7 +316,7 @@ async fn answer(
 ) -> Result<http::Response<SentBody>, Infallible> {
     let is_http2 = request.version() == Version::HTTP_2;
     client.request_began();
-    request.extensions_mut().insert(Caller(Arc::clone(&client)));
+    request.extensions_mut().insert(Caller(Arc::clone(&client).into()));
     let is_spare = client.is_spare;
     let sending = is_http2.then(|| client.sending());
     let leaving = ResponseGuard(client);

@@ -7,7 +7,7 @@ use axum::response::Response;
 use usher_broker::{Disposition, Operated, Operation, REPLAY_MAX_EVENTS, ReplayQuery, Replayable};
 
 use super::answers;
-use super::connections::Caller;
+use super::client::Caller;
 use super::events::FIRST_SEQUENCE;
 use super::params::{Params, PathParams, filter, subscription};
 use super::problem::ApiError;

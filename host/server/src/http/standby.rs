@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, any, get};
 use http::header;
 use usher_api::{Route, routes};
 
-use super::connections::Caller;
+use super::client::Caller;
 use super::forward::Forwarder;
 use super::problem::ApiError;
 use super::state::Node;
@@ -44,7 +44,6 @@ async fn read(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let is_local = client.origin.is_local;
     let mut again = Request::new(Body::empty());
     again.method_mut().clone_from(request.method());
     again.uri_mut().clone_from(request.uri());
@@ -53,13 +52,13 @@ async fn read(
     for about_body in [header::CONTENT_LENGTH, header::EXPECT] {
         again.headers_mut().remove(about_body);
     }
-    if Forwarder::is_handed_on(request.headers()) || node.log.check().is_err() {
-        return forwarder.answer(again, is_local).await;
+    if client.is_handed_on() || node.log.check().is_err() {
+        return forwarder.answer(again, &client).await;
     }
-    let response = authorized(State((node, route)), Caller(client), request, next).await;
+    let response = authorized(State((node, route)), Caller(client.clone()), request, next).await;
     // The owner may know the token, or have what isn't here yet.
     if response.status().is_client_error() || response.status().is_server_error() {
-        return forwarder.answer(again, is_local).await.or(Ok(response));
+        return forwarder.answer(again, &client).await.or(Ok(response));
     }
     Ok(response)
 }
@@ -69,5 +68,5 @@ async fn hand_on(
     Caller(client): Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    forwarder.answer(request, client.origin.is_local).await
+    forwarder.answer(request, &client).await
 }

@@ -8,6 +8,7 @@ use axum::extract::FromRef;
 use tokio::sync::{Semaphore, watch};
 use usher_broker::Log;
 use usher_config::Config;
+use usher_executors::Nodes;
 
 use super::body::BodyBudget;
 use super::budget::Budget;
@@ -110,6 +111,8 @@ pub(crate) struct Node {
     pub(super) patience: Duration,
     /// Turns true when this node answers no more of them; streams end then.
     pub(super) stop: watch::Receiver<bool>,
+    /// Nodes that may say who the clients are whose requests they hand on.
+    pub(super) nodes: Option<Arc<Nodes>>,
 }
 
 impl Node {
@@ -119,7 +122,7 @@ impl Node {
         log: Arc<dyn Log>,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        Self { front, log, patience: STANDBY_PATIENCE, stop }
+        Self { front, log, patience: STANDBY_PATIENCE, stop, nodes: None }
     }
 }
 
@@ -165,13 +168,14 @@ impl Api {
         stop: watch::Receiver<bool>,
     ) -> Self {
         let log = Arc::clone(&running.broker) as Arc<dyn Log>;
+        let nodes = running.cluster.as_ref().map(|cluster| Arc::clone(cluster.nodes()));
         Self(Arc::new(Shared {
             running,
             intake: BodyBudget::new(INTAKE_MAX_BYTES, &front.clients),
             differing: Differing::default(),
             decoders: Semaphore::new(DECODERS_MAX),
             dry_runs: Semaphore::new(DRY_RUNS_MAX),
-            node: Node { front, log, patience: PATIENCE, stop },
+            node: Node { front, log, patience: PATIENCE, stop, nodes },
         }))
     }
 }

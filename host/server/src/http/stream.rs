@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::warn;
 use usher_broker::{ReadOrder, Watch};
 
-use super::connections::Caller;
+use super::client::Caller;
 use super::log::Reader;
 use super::params::{Params, filter, number};
 use super::problem::ApiError;

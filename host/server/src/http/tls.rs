@@ -1,11 +1,14 @@
 //! The router's certificate, read again when its files change.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
 use tokio::time::sleep;
 use usher_api::Timestamp;
 use usher_broker::Clock;
@@ -118,6 +121,28 @@ impl Tls {
         let files: [Option<&Path>; 3] =
             [Some(certificate_file), Some(key_file), client_ca_file.as_deref()];
         files.into_iter().flatten().map(Stamp::at).collect()
+    }
+}
+
+/// What this router presents to another that asks for a certificate.
+impl ResolvesClientCert for Tls {
+    fn resolve(
+        &self,
+        authorities: &[&[u8]],
+        _: &[rustls::SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        self.current().for_client(authorities)
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Files and keys are not for a log.
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
     }
 }
 

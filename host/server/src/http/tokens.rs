@@ -9,7 +9,7 @@ use usher_access::{PREFIX_MAX_BYTES, Permissions, SCOPES_MAX};
 use usher_api::{NewToken, Timestamp, TokenCreated, TokenRevoked, Tokens};
 use usher_event::{TokenName, media};
 
-use super::connections::Caller;
+use super::client::Caller;
 use super::detached::detached;
 use super::ingest;
 use super::params::PathParams;

@@ -11,7 +11,7 @@ use usher_event::Digest;
 use usher_webhooks::{Received, Rejected, Webhook};
 
 use super::authorize::identify;
-use super::connections::{Caller, Connection};
+use super::client::{Caller, Client};
 use super::ingest::{Timed, append, check_open, read};
 use super::ingest_span::IngestSpan;
 use super::problem::{ApiError, Challenge};
@@ -60,7 +60,7 @@ impl Taken {
 async fn take(
     api: &Api,
     webhook: &Webhook,
-    client: &std::sync::Arc<Connection>,
+    client: &Client,
     request: Request,
     span: &mut IngestSpan,
 ) -> Result<Taken, ApiError> {
@@ -88,7 +88,7 @@ async fn take(
 
 /// Tells the sender what is wrong, and the operator the first time that an address sends what it
 /// can't prove.
-fn refuse(api: &Api, webhook: &Webhook, client: &Connection, rejected: Rejected) -> ApiError {
+fn refuse(api: &Api, webhook: &Webhook, client: &Client, rejected: Rejected) -> ApiError {
     let reason = rejected.to_string();
     if !rejected.is_unproven() {
         return match rejected {
@@ -96,7 +96,7 @@ fn refuse(api: &Api, webhook: &Webhook, client: &Connection, rejected: Rejected)
             _ => ApiError::invalid(reason),
         };
     }
-    let address = client.origin.address;
+    let address = client.origin().address;
     match api.failures.note(address) {
         Noted::TooMany(wait) => {
             let what = "too many requests from your address were not signed; try again later";

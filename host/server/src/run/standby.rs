@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use usher_broker::{EmbeddedBroker, OpenError, Options, SharedBlobs, Standby, StandbyLog};
 use usher_config::{Config, Listen, LiveConfig};
 use usher_event::{Digest, Tracing};
-use usher_executors::{Executor, Report};
+use usher_executors::{Executor, Introduction, Report};
 use usher_jetstream::{JetStreamJournal, JetStreamOptions, Owner};
 use usher_journal::JournalError;
 use usher_runtime::Runtime;
@@ -49,6 +49,8 @@ pub(super) struct PluginRunner {
     pub(super) cache: PathBuf,
     /// Whether an operator wants this node to take no deliveries.
     pub(super) is_drained: Arc<AtomicBool>,
+    /// What this node tells the owner of itself.
+    pub(super) introduction: Introduction,
 }
 
 impl PluginRunner {
@@ -57,14 +59,13 @@ impl PluginRunner {
         &self,
         standby: &Standby,
         journal: &JetStreamJournal,
-        url: Option<String>,
     ) -> anyhow::Result<Arc<Executor>> {
-        let Self { runtime, config, tracing, guests, cache, is_drained } = self;
+        let Self { runtime, config, tracing, guests, cache, is_drained, introduction } = self;
         // The data folder is locked by now.
         runtime.open_cache(cache).map_err(|error| anyhow!("{error}"))?;
         Ok(Executor::new(
             Arc::new(journal.link()),
-            url,
+            introduction.clone(),
             Arc::clone(runtime),
             Arc::clone(config),
             standby.stores(),
@@ -129,7 +130,7 @@ pub(super) async fn own(
 ) -> anyhow::Result<Owned> {
     let (data, mut is_first) = (options.data.clone(), true);
     loop {
-        let (options, place, url) = (options.clone(), place.clone(), place.url.clone());
+        let (options, place) = (options.clone(), place.clone());
         let opening = spawn_blocking(move || open(options, place, |_| Ok(())));
         let (standby, journal) = opening.await??;
         *lock(&answers.journal) = Arc::downgrade(&journal);
@@ -175,7 +176,7 @@ async fn check_name(journal: &JetStreamJournal) -> anyhow::Result<()> {
     let namesake = async {
         while let Some(told) = told.next().await {
             if let Some(report) = Report::read(&told.asked).filter(|report| report.node == name) {
-                return report.url;
+                return report.introduction.url;
             }
         }
         pending().await

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use http::Request;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
+use usher_access::TokenSecret;
 use usher_broker::{Actor, Deliveries as _, EmbeddedBroker, Lifecycle as _, Options, SystemClock};
 use usher_config::Flags;
 use usher_event::Event;
@@ -16,8 +17,8 @@ use usher_event::Event;
 use super::{Answer, EVENT, FOREVER, STRUCTURED, publish, request};
 use crate::access::Access;
 use crate::http::forward::Forwarder;
+use crate::http::standby;
 use crate::http::state::{Front, Node};
-use crate::http::{authorize, standby};
 
 /// A standby that has what a broker in memory has.
 struct Standby {
@@ -46,7 +47,8 @@ impl Standby {
         let (stop, stopped) = watch::channel(false);
         let node = Node::standby(front, Arc::clone(&broker) as _, stopped);
         let node = Node { patience, ..node };
-        let forwarder = Forwarder::new("b".to_owned(), None, || None);
+        let secret = TokenSecret::generate().unwrap();
+        let forwarder = Forwarder::new("b".to_owned(), None, None, secret, || None);
         let router = standby(node, Arc::new(forwarder));
         Self { router, access, broker, stop }
     }
@@ -89,7 +91,7 @@ async fn without_an_owner_it_answers_reads_only() {
     }
     // Handed on by another node that takes this one for the owner.
     let mut misled = request("GET", "/events");
-    misled.headers_mut().insert(authorize::FORWARDED, authorize::FROM_LOCAL);
+    misled.headers_mut().insert("usher-forwarded", "local".parse().unwrap());
     let answer = standby.send(misled).await;
     assert_eq!(answer.status, 503);
     assert!(answer.json()["detail"].as_str().unwrap().contains("was taken for the owner"));

@@ -2,7 +2,6 @@
 //! changed.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -18,7 +17,7 @@ use usher_ui::Screen;
 use super::session::Session;
 use super::source::OwnApi;
 use super::state::Ui;
-use crate::http::connections::{Caller, Connection};
+use crate::http::client::{Caller, Client};
 use crate::http::problem::ApiError;
 use crate::http::state::stopped;
 use crate::http::stream::{COMMENT, Place, sent_events};
@@ -33,7 +32,7 @@ const SILENT_MAX: u32 = 15;
 /// A screen that is looked at.
 struct Live {
     ui: Ui,
-    client: Arc<Connection>,
+    client: Client,
     screen: Screen,
     uri: Uri,
     headers: HeaderMap,

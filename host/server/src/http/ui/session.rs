@@ -9,8 +9,8 @@ use usher_api::Scope;
 use usher_ui::Viewer;
 
 use crate::access::Identity;
-use crate::http::authorize::{identify, needs_token};
-use crate::http::connections::Connection;
+use crate::http::authorize::{certified, identify, needs_token};
+use crate::http::client::Client;
 use crate::http::problem::{ApiError, Challenge};
 use crate::http::state::Api;
 
@@ -44,7 +44,7 @@ impl Session {
     /// there are no tokens, its address.
     pub(super) fn of(
         api: &Api,
-        client: &Connection,
+        client: &Client,
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Self, NoSession> {
@@ -52,10 +52,7 @@ impl Session {
             return Self::with_secret(api, client, uri, secret).map_err(NoSession::Refused);
         }
         let authorization = headers.get(header::AUTHORIZATION).cloned();
-        if needs_token(api, client, headers)
-            && authorization.is_none()
-            && client.identity().is_none()
-        {
+        if needs_token(api, client) && authorization.is_none() && certified(api, client).is_none() {
             return Err(NoSession::Missing);
         }
         let identity = identify(api, client, Scope::Open, uri, headers);
@@ -68,7 +65,7 @@ impl Session {
     /// No valid token has it.
     pub(super) fn with_secret(
         api: &Api,
-        client: &Connection,
+        client: &Client,
         uri: &Uri,
         secret: &str,
     ) -> Result<Self, ApiError> {

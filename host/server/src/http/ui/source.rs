@@ -9,9 +9,8 @@ use usher_api::Problem;
 use usher_ui::Source;
 
 use super::session::Session;
-use crate::http::connections::{Caller, Connection};
+use crate::http::client::{Caller, Client};
 use crate::http::problem::ApiError;
-use std::sync::Arc;
 
 /// Limit on one response of the API that a screen is made of.
 const BODY_MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -20,15 +19,11 @@ const BODY_MAX_BYTES: usize = 32 * 1024 * 1024;
 pub(super) struct OwnApi<'a> {
     routes: &'a Router,
     session: &'a Session,
-    client: &'a Arc<Connection>,
+    client: &'a Client,
 }
 
 impl<'a> OwnApi<'a> {
-    pub(super) fn new(
-        routes: &'a Router,
-        session: &'a Session,
-        client: &'a Arc<Connection>,
-    ) -> Self {
+    pub(super) fn new(routes: &'a Router, session: &'a Session, client: &'a Client) -> Self {
         Self { routes, session, client }
     }
 
@@ -38,7 +33,7 @@ impl<'a> OwnApi<'a> {
         let request = Request::get(path_and_query).body(Body::empty());
         let mut request = request.map_err(|error| failed(&error))?;
         self.session.sign(request.headers_mut());
-        request.extensions_mut().insert(Caller(Arc::clone(self.client)));
+        request.extensions_mut().insert(Caller(self.client.clone()));
         let Ok(response) = self.routes.clone().oneshot(request).await;
         let is_success = response.status().is_success();
         let (mut rest, mut body) = (response.into_body(), Vec::new());
