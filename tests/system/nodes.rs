@@ -617,9 +617,15 @@ fn blobs_and_state_are_there_for_the_next_owner() -> Result<()> {
     let blobs = first.client().get_json("/blobs")?;
     let digest =
         blobs["blobs"][0]["digest"].as_str().with_context(|| format!("{flow}"))?.to_owned();
+    let path = format!("/blobs/{digest}");
+    // Which the owner answers until the standby has come so far.
+    let read = wait_for("the standby to answer", || {
+        Ok(Some(second.client().get(&path)?).filter(|read| read.header("usher-owner").is_none()))
+    })?;
+    assert_eq!((read.status, read.text().as_str()), (200, "kept"));
     first.kill()?;
     serves(second.client())?;
-    let read = second.client().get(&format!("/blobs/{digest}"))?;
+    let read = second.client().get(&path)?;
     assert_eq!((read.status, read.text().as_str()), (200, "kept"));
     second.stop()
 }

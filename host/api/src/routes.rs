@@ -653,6 +653,7 @@ pub const BLOBS: Route = Route::get("/blobs", "listBlobs", Scope::Read)
 
 /// Read a blob.
 pub const BLOB: Route = Route::get("/blobs/{digest}", "getBlob", Scope::ReadData)
+    .on_every_node()
     .summary("A blob's content")
     .returns("The content, with the media type it was put with. ETag is the digest.", anything)
     .with_media_type("*/*")

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
-use usher_event::{BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
+use usher_event::{BlobInfo, BlobStore, Digest, Event, PluginName, StateReader, SubscriptionName};
 use usher_filter::Filter;
 
 pub use audit::*;
@@ -149,6 +149,12 @@ pub trait Log: Send + Sync + 'static {
         after: Option<Digest>,
         max: usize,
     ) -> Result<Vec<BlobRecord>, BrokerError>;
+
+    /// A blob with its content; `None` if no plugin keeps it. Blocks on the disk, or on what nodes share.
+    ///
+    /// # Errors
+    /// The engine is poisoned or closed; the content can't be had, or is damaged.
+    fn read_blob(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, BrokerError>;
 
     /// Committed state of a plugin by bucket and key, what follows `after`, at most `max`; an engine
     /// may return fewer. With `at`, as it stood once the event with this sequence was appended;

@@ -14,10 +14,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::unsync::Cache;
 use usher_event::{BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StoreError};
 
 use crate::files::{make_folder, remove_folder, replace_file, sync_folder};
 use crate::store::{Space, StoreFailure, Views, keys, schema};
+
+/// Memory for content of other nodes, where it isn't kept on the disk.
+const FETCHED_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How many blobs that is about.
+const FETCHED_ESTIMATED: usize = 1_024;
 
 /// Where content is stored.
 pub(crate) enum Contents {
@@ -108,8 +116,18 @@ pub(crate) struct Blobs {
     /// Bytes kept by each plugin, as of the newest commit.
     kept_bytes: RwLock<HashMap<Box<str>, u64>>,
     next_file: AtomicU64,
-    /// Whether content that is fetched from other nodes is kept here as well.
-    keeps_fetched: bool,
+    /// Content that was fetched from other nodes; `None` if it is stored here as well.
+    fetched: Option<Mutex<Cache<Digest, Bytes, InBytes>>>,
+}
+
+/// What content weighs in a cache.
+#[derive(Clone)]
+struct InBytes;
+
+impl Weighter<Digest, Bytes> for InBytes {
+    fn weight(&self, _: &Digest, content: &Bytes) -> u64 {
+        content.len() as u64
+    }
 }
 
 impl Blobs {
@@ -128,7 +146,7 @@ impl Blobs {
             loose: Arc::default(),
             kept_bytes: RwLock::default(),
             next_file: AtomicU64::new(0),
-            keeps_fetched: true,
+            fetched: None,
         })
     }
 
@@ -139,6 +157,7 @@ impl Blobs {
         store: Arc<dyn Views>,
         shared: Option<Arc<dyn SharedBlobs>>,
     ) -> Self {
+        let fetched = Cache::with_weighter(FETCHED_ESTIMATED, FETCHED_MAX_BYTES, InBytes);
         Self {
             contents: Contents::Disk(folder),
             shared,
@@ -147,7 +166,7 @@ impl Blobs {
             loose: Arc::default(),
             kept_bytes: RwLock::default(),
             next_file: AtomicU64::new(0),
-            keeps_fetched: false,
+            fetched: Some(Mutex::new(fetched)),
         }
     }
 
@@ -224,9 +243,16 @@ impl Blobs {
     /// Gets content that this node lacks from where other nodes have put it.
     fn fetch(&self, folder: &Path, digest: &Digest) -> io::Result<Option<Bytes>> {
         let Some(shared) = &self.shared else { return Ok(None) };
+        let known = self.fetched.as_ref().and_then(|fetched| lock(fetched).get(digest).cloned());
+        if known.is_some() {
+            return Ok(known);
+        }
         let content = shared_content(&**shared, digest)?;
-        if let Some(content) = content.as_ref().filter(|_| self.keeps_fetched) {
-            self.write_file(folder, digest, content)?;
+        if let Some(content) = &content {
+            match &self.fetched {
+                Some(fetched) => lock(fetched).insert(*digest, content.clone()),
+                None => self.write_file(folder, digest, content)?,
+            }
         }
         Ok(content)
     }
@@ -530,6 +556,49 @@ mod tests {
         blobs.collect_garbage();
         assert!(!blobs.has(&digest));
         assert!(blobs.has(&kept_digest));
+    }
+
+    /// One blob, of which it is counted how often it was asked for.
+    struct OneShared(Bytes, AtomicU64);
+
+    impl SharedBlobs for OneShared {
+        fn has_put(&self, _: &Digest) -> bool {
+            true
+        }
+
+        fn put(&self, _: &Digest, _: &[u8]) -> io::Result<()> {
+            unreachable!("nothing is written")
+        }
+
+        fn get(&self, digest: &Digest) -> io::Result<Option<Bytes>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Ok((*digest == Digest::of(&self.0)).then(|| self.0.clone()))
+        }
+
+        fn remove(&self, _: &Digest) -> io::Result<()> {
+            unreachable!("nothing is removed")
+        }
+
+        fn list(&self) -> io::Result<Vec<Digest>> {
+            unreachable!("nothing is listed")
+        }
+    }
+
+    #[test]
+    fn what_only_reads_fetches_once_and_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(JournaledStore::in_memory());
+        let shared = Arc::new(OneShared(Bytes::from_static(b"elsewhere"), AtomicU64::new(0)));
+        let views = Arc::clone(&store) as Arc<dyn Views>;
+        let blobs = Blobs::reading(folder.path().to_owned(), views, Some(Arc::clone(&shared) as _));
+        let digest = Digest::of(b"elsewhere");
+        assert!(blobs.read(&digest).unwrap().is_none(), "no plugin keeps it");
+        keep(&store, b"elsewhere");
+        for _ in 0..3 {
+            assert_eq!(blobs.read(&digest).unwrap().unwrap().1, "elsewhere");
+        }
+        assert_eq!(shared.1.load(Ordering::Relaxed), 1);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     /// Orphaned blobs don't accumulate.

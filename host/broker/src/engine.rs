@@ -329,6 +329,10 @@ impl HasLog for EmbeddedBroker {
         &self.shared.committed
     }
 
+    fn blob_store(&self) -> Option<Arc<dyn BlobStore>> {
+        Some(self.blobs())
+    }
+
     async fn watch_types(&self, filter: &Filter) -> Result<Option<Watch>, BrokerError> {
         if !filter.names_types() {
             return Ok(None);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
-use usher_event::{Digest, PluginName};
+use usher_event::{BlobInfo, BlobStore, Digest, PluginName};
 use usher_filter::Filter;
 
 use crate::api::*;
@@ -85,6 +85,9 @@ pub(crate) trait HasLog: Send + Sync + 'static {
     /// See [`Log::committed`].
     fn newest(&self) -> &watch::Sender<u64>;
 
+    /// Where the content of blobs is, if it is known.
+    fn blob_store(&self) -> Option<Arc<dyn BlobStore>>;
+
     /// See [`Log::watch`].
     async fn watch_types(&self, filter: &Filter) -> Result<Option<Watch>, BrokerError>;
 }
@@ -132,6 +135,12 @@ impl<T: HasLog> Log for T {
 
     async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError> {
         self.queries()?.read(move |view| log::audit(view, after, max)).await
+    }
+
+    fn read_blob(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, BrokerError> {
+        self.queries()?;
+        let store = self.blob_store().ok_or(BrokerError::Closed)?;
+        store.read(digest).map_err(|error| BrokerError::Read(error.0))
     }
 
     async fn list_blobs(

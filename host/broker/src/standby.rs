@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use usher_journal::{Journal, JournalError, LocalJournal, LocalOptions};
 
-use crate::blobs::{fetch_all, share_all};
+use crate::blobs::{Blobs, fetch_all, share_all};
 use crate::folder::Folder;
 use crate::ledger::Recovered;
 use crate::load::load;
@@ -32,6 +32,7 @@ pub struct Standby {
     journal: Arc<dyn Journal>,
     tables: Arc<FollowedTables>,
     shared: Option<Arc<dyn SharedBlobs>>,
+    blobs: Arc<Blobs>,
 }
 
 impl Standby {
@@ -79,19 +80,18 @@ impl Standby {
         let folder = Folder::open(&options.data)?;
         upgrade(&folder)?;
         let journal = journal(&folder, options.journal()).map_err(refused(&options))?;
-        Ok(Self { options, folder, journal, tables: Arc::default(), shared: None })
+        let tables = Arc::default();
+        let blobs = read_blobs(&folder, &tables, None);
+        Ok(Self { options, folder, journal, tables, shared: None, blobs })
     }
 
-    /// Has `log` read what this follows.
+    /// Has `log` read what this follows. The content of blobs is kept in `shared`, beside this node's folder.
     #[must_use]
-    pub fn with_log(self, log: &StandbyLog) -> Self {
-        Self { tables: Arc::clone(log.tables()), ..self }
-    }
-
-    /// Where the content of blobs is kept beside this node's folder.
-    #[must_use]
-    pub fn with_blobs(self, shared: Arc<dyn SharedBlobs>) -> Self {
-        Self { shared: Some(shared), ..self }
+    pub fn with_log(self, log: &StandbyLog, shared: Arc<dyn SharedBlobs>) -> Self {
+        let (tables, shared) = (Arc::clone(log.tables()), Some(shared));
+        let blobs = read_blobs(&self.folder, &tables, shared.clone());
+        log.set_blobs(&blobs);
+        Self { tables, shared, blobs, ..self }
     }
 
     /// Puts the folder's blobs where nodes share them; returns how many there are.
@@ -150,7 +150,7 @@ impl Standby {
 
     /// State and blobs as this node has them.
     pub fn stores(&self) -> StandbyStores {
-        StandbyStores::new(&self.tables, self.folder.blobs(), self.shared.clone())
+        StandbyStores::new(&self.tables, &self.blobs)
     }
 
     /// Gives up what lies before a position, as the owner has.
@@ -251,6 +251,15 @@ impl EmbeddedBroker {
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         Standby::local(options)?.claim()
     }
+}
+
+/// What is read of a folder's blobs, and of those that nodes share.
+fn read_blobs(
+    folder: &Folder,
+    tables: &Arc<FollowedTables>,
+    shared: Option<Arc<dyn SharedBlobs>>,
+) -> Arc<Blobs> {
+    Arc::new(Blobs::reading(folder.blobs(), Arc::clone(tables) as _, shared))
 }
 
 fn refused(options: &Options) -> impl FnOnce(OpenFailure) -> OpenError + use<> {

@@ -4,11 +4,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use usher_event::BlobStore;
 use usher_filter::Filter;
 use usher_journal::Journal;
 
 use crate::OpenError;
 use crate::api::{BrokerError, Watch};
+use crate::blobs::Blobs;
 use crate::queries::{HasLog, Queries};
 use crate::store::journaled::{JournaledView, first_sequence, rows_at};
 use crate::store::tables::LsmTables;
@@ -102,6 +104,7 @@ fn not_open() -> StoreFailure {
 pub struct StandbyLog {
     tables: Arc<FollowedTables>,
     queries: Queries,
+    blobs: RwLock<Option<Arc<Blobs>>>,
 }
 
 impl StandbyLog {
@@ -114,7 +117,7 @@ impl StandbyLog {
         let refused =
             |source| OpenError::Io { what: "cannot start a thread for", path: "".into(), source };
         let queries = Queries::start(Arc::clone(&tables) as _).map_err(refused)?;
-        Ok(Self { tables, queries })
+        Ok(Self { tables, queries, blobs: RwLock::default() })
     }
 
     /// Whether there is something to read: the node follows, and has caught up since it began to.
@@ -124,6 +127,10 @@ impl StandbyLog {
 
     pub(super) fn tables(&self) -> &Arc<FollowedTables> {
         &self.tables
+    }
+
+    pub(super) fn set_blobs(&self, blobs: &Arc<Blobs>) {
+        *self.blobs.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(blobs));
     }
 }
 
@@ -138,6 +145,11 @@ impl HasLog for StandbyLog {
 
     fn newest(&self) -> &watch::Sender<u64> {
         &self.tables.newest
+    }
+
+    fn blob_store(&self) -> Option<Arc<dyn BlobStore>> {
+        let blobs = self.blobs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        blobs.map(|blobs| blobs as _)
     }
 
     async fn watch_types(&self, _: &Filter) -> Result<Option<Watch>, BrokerError> {

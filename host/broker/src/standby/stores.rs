@@ -1,14 +1,12 @@
 //! State and blobs as a standby's tables have them, for deliveries that it handles for the owner.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use usher_event::{BlobInfo, BlobStore, Digest, PluginName, StagedBlob, StateReader, StoreError};
 
 use super::followed::FollowedTables;
-use crate::SharedBlobs;
 use crate::blobs::Blobs;
 use crate::state::CommittedState;
 use crate::store::Views;
@@ -38,13 +36,8 @@ pub struct StandbyStores {
 }
 
 impl StandbyStores {
-    pub(super) fn new(
-        tables: &Arc<FollowedTables>,
-        blobs: PathBuf,
-        shared: Option<Arc<dyn SharedBlobs>>,
-    ) -> Self {
-        let views = Arc::clone(tables) as Arc<dyn Views>;
-        let kept = Blobs::reading(blobs, Arc::clone(&views), shared);
+    pub(super) fn new(tables: &Arc<FollowedTables>, blobs: &Arc<Blobs>) -> Self {
+        let (views, kept) = (Arc::clone(tables) as Arc<dyn Views>, Arc::clone(blobs));
         let (staged, kept_bytes) = (Mutex::default(), Mutex::default());
         Self {
             tables: Arc::clone(tables),
@@ -102,7 +95,7 @@ impl std::fmt::Debug for StandbyStores {
 
 /// Blobs that are there, and content that deliveries under way have staged.
 struct StandbyBlobs {
-    kept: Blobs,
+    kept: Arc<Blobs>,
     tables: Arc<FollowedTables>,
     /// Each as long as a [`StagedBlob`] of it lives: what a delivery may put is limited by its limits.
     staged: Mutex<HashMap<Digest, Weak<Bytes>>>,

@@ -12,8 +12,7 @@ use usher_event::{Digest, media};
 use super::client::Caller;
 use super::params::{Params, PathParams, page};
 use super::problem::ApiError;
-use super::state::{Api, Node};
-use super::status::alive;
+use super::state::Node;
 use crate::project;
 use usher_api::{Blobs, BlobsQuery};
 
@@ -34,24 +33,22 @@ pub(super) async fn list(
 
 /// A blob's content.
 pub(super) async fn one(
-    State(api): State<Api>,
+    State(node): State<Node>,
     Caller(client): Caller,
     PathParams(name): PathParams<String>,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
     let digest: Digest =
         name.parse().map_err(|error| ApiError::invalid(format!("digest: {error}")))?;
-    alive(&api)?;
-    let room = api.blobs.take_within(&client, BLOB_ROOM_BYTES, PATIENCE).await;
+    node.log.check()?;
+    let room = node.blobs.take_within(&client, BLOB_ROOM_BYTES, PATIENCE).await;
     let room = room.ok_or_else(|| ApiError::busy("too many blobs are being read; try again"))?;
-    let store = api.running.broker.blobs();
     // The read owns the reservation, since it continues if the client disconnects.
-    let (room, read) = tokio::task::spawn_blocking(move || (room, store.read(&digest)))
+    let (room, read) = tokio::task::spawn_blocking(move || (room, node.log.read_blob(&digest)))
         .await
         .map_err(|error| ApiError::internal(error.to_string()))?;
-    let (info, content) = read
-        .map_err(|error| ApiError::internal(error.to_string()))?
-        .ok_or_else(|| ApiError::not_found(format!("there is no blob {digest}")))?;
+    let (info, content) =
+        read?.ok_or_else(|| ApiError::not_found(format!("there is no blob {digest}")))?;
 
     let etag = format!("\"{digest}\"");
     let known = request

@@ -96,6 +96,7 @@ where
         on(routes::DEAD_LETTER_RECORDING, dead_letters::recording),
         on(routes::AUDIT, audit::list),
         on(routes::BLOBS, blobs::list),
+        on(routes::BLOB, blobs::one),
     ]
 }
 
@@ -130,7 +131,6 @@ fn handlers() -> Vec<(Route, MethodRouter<Api>)> {
         on(routes::REDRIVE, dead_letters::redrive),
         on(routes::REDRIVE_EDITED, dead_letters::redrive_edited),
         on(routes::DISCARD, dead_letters::discard),
-        on(routes::BLOB, blobs::one),
         on(routes::TOKENS, tokens::list),
         on(routes::CREATE_TOKEN, tokens::create),
         on(routes::REVOKE_TOKEN, tokens::revoke),

@@ -137,9 +137,9 @@ pub(super) async fn own(
         if std::mem::take(&mut is_first) {
             check_name(&journal).await?;
         }
-        let standby = standby.with_blobs(Arc::new(SharedByNodes::of(&journal)));
-        let standby = standby.with_log(&answers.log);
-        let executor = plugins.executor(&standby, &journal, url.clone())?;
+        let blobs = Arc::new(SharedByNodes::of(&journal));
+        let standby = standby.with_log(&answers.log, blobs);
+        let executor = plugins.executor(&standby, &journal)?;
         let questions = journal.link().questions().await?;
         let versions = Versions {
             data: data.clone(),

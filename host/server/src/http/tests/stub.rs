@@ -340,6 +340,11 @@ impl Log for Stub {
         Ok(records.into_iter().filter(|record| record.number > after).collect())
     }
 
+    fn read_blob(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, BrokerError> {
+        self.works()?;
+        self.blobs().read(digest).map_err(|error| BrokerError::Read(error.0))
+    }
+
     async fn list_blobs(
         &self,
         after: Option<Digest>,
