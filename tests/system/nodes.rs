@@ -653,6 +653,14 @@ fn servers_that_are_away_are_waited_for() -> Result<()> {
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("2")));
     let states = router.client().get_json("/states")?;
     assert!(states["states"][0]["name"] == "journal_away", "{states}");
+    assert_eq!(router.client().get("/subscriptions")?.status, 503);
+    let metrics = router.client().get("/metrics")?;
+    let line =
+        metrics.text().lines().find(|line| line.contains("journal_away\"")).map(str::to_owned);
+    assert!(
+        metrics.status == 200 && line.as_ref().is_some_and(|line| line.ends_with(" 1")),
+        "{line:?}"
+    );
     nodes.server.start_again()?;
     let status = waiting.join().map_err(|_| anyhow::anyhow!("the producer panicked"))??;
     assert_eq!(status, 202);
@@ -687,6 +695,15 @@ fn a_router_moves_to_jetstream_and_back() -> Result<()> {
     let refused = copy("embedded", "jetstream").unwrap_err();
     assert!(refused.to_string().contains("has no [journal]"), "{refused}");
     folder.configure("", &nodes.tables("a", 0, grants))?;
+    let elsewhere = nodes.folder("e", 2, "stream = \"missing\"\n")?;
+    for (engines, words) in [
+        (["embedded", "jetstream"], "no journal in"),
+        (["jetstream", "embedded"], "it isn't there"),
+    ] {
+        let config = elsewhere.config().display().to_string();
+        let copied = usher(&["journal", "copy", engines[0], engines[1], "--config", &config], b"")?;
+        assert!(copied.code == 1 && copied.stderr.contains(words), "{copied:?}");
+    }
     let copied = copy("embedded", "jetstream")?;
     assert_eq!((&copied["known"], &copied["blobs"]), (&json!(0), &json!(1)), "{copied}");
     // Once more finds all of it there.

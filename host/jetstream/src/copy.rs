@@ -37,7 +37,7 @@ pub fn copy_to_stream(folder: &Path, options: JetStreamOptions) -> Result<Copied
     let copied = wait(&executor, async move {
         let client = connect(&options).await?;
         let (_go_on, is_stopping) = watch::channel(false);
-        let stream = Stream::open(client, &options, Some(journal.id()), true, is_stopping).await?;
+        let stream = Stream::open(client, &options, Some(journal.id()), is_stopping).await?;
         copy(&journal, &stream).await
     });
     executor.shutdown_background();

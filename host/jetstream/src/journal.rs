@@ -116,12 +116,12 @@ impl JetStreamJournal {
         local: LocalOptions,
         options: JetStreamOptions,
     ) -> Result<Self, JournalError> {
-        let folder = folder.to_owned();
+        let (folder, mut options) = (folder.to_owned(), options);
         // A node that has a journal doesn't make a stream without it.
-        let may_make = LocalJournal::id_in(&folder)?.is_none();
+        options.makes_stream &= LocalJournal::id_in(&folder)?.is_none();
         let journal = Self::opened(options.clone(), |options, is_stopping| async move {
             let client = connect(&options).await?;
-            let stream = Stream::open(client, &options, None, may_make, is_stopping).await?;
+            let stream = Stream::open(client, &options, None, is_stopping).await?;
             Ok((stream, LocalFiles { folder, local }))
         })?;
         // Last: a node that is refused makes no stream.

@@ -65,13 +65,11 @@ pub struct JetStream {
 }
 
 impl Stream<JetStream> {
-    /// The stream of these options. Makes one if it isn't there and that is wanted, for the journal with this
-    /// id or a new one.
+    /// The stream of these options. One that is made is for the journal with this id, or for a new one.
     pub(crate) async fn open(
         client: Client,
         options: &JetStreamOptions,
         id: Option<JournalId>,
-        may_make: bool,
         is_stopping: watch::Receiver<bool>,
     ) -> Result<Self, JournalError> {
         let name = options.stream.clone();
@@ -101,14 +99,13 @@ impl Stream<JetStream> {
             ]),
             ..kept()
         };
-        let info = if may_make {
+        let info = if options.makes_stream {
             ensure(&context, config, &is_stopping).await?
         } else {
             let missing = || {
                 refused(
-                    "it isn't there, and this data folder has a journal already; set journal.stream to that \
-                     journal's, give an empty data folder, or copy it there with `usher journal copy embedded \
-                     jetstream`"
+                    "it isn't there; set journal.stream to the one that the data folder's journal is from, or \
+                     copy that there with `usher journal copy embedded jetstream`, or give an empty data folder"
                         .to_owned(),
                 )
             };

@@ -11,8 +11,10 @@ pub const NAME_MAX_CHARS: usize = 64;
 pub struct JetStreamOptions {
     /// URLs of NATS servers, such as `nats://127.0.0.1:4222`, or `tls://` to require TLS.
     pub servers: Vec<String>,
-    /// The stream's name. One that isn't there is made.
+    /// The stream's name.
     pub stream: String,
+    /// Whether a stream that isn't there is made.
+    pub makes_stream: bool,
     /// On how many servers a new stream is kept.
     pub replicas: usize,
     /// The name of this node, by which others know it.
@@ -37,6 +39,7 @@ impl JetStreamOptions {
         Self {
             servers: servers.into(),
             stream: "usher".to_owned(),
+            makes_stream: true,
             replicas: 3,
             node: node.to_owned(),
             url: None,

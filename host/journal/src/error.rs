@@ -36,7 +36,7 @@ pub enum JournalError {
         reason: String,
     },
     /// A newer epoch has begun: somebody else appends.
-    #[error("epoch {epoch} is over: epoch {newer} has begun")]
+    #[error("epoch {epoch} is over: epoch {newer} has begun, with which another owns the journal")]
     Fenced {
         /// The epoch of the append.
         epoch: u64,

@@ -54,6 +54,7 @@ mod webhooks;
 pub(crate) mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, Request, State};
@@ -64,6 +65,7 @@ use axum::routing::{self, MethodFilter, MethodRouter};
 use http::Uri;
 use tokio::sync::watch;
 use usher_api::{Method, Route, Scope, routes};
+use usher_broker::BrokerError;
 
 use client::Caller;
 pub(crate) use forward::Forwarder;
@@ -79,6 +81,9 @@ pub(crate) use state::{Front, Node};
 pub(crate) use tls::Tls;
 
 use crate::running::Running;
+
+/// How long a read waits once the servers that keep the journal are away.
+const AWAY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Routes that any node answers, with their handlers.
 fn on_every_node<S: Clone + Send + Sync + 'static>() -> Vec<(Route, MethodRouter<S>)>
@@ -255,12 +260,33 @@ async fn authorized(
                 Err(error) => return error.into_response(),
             }
         }
-        match route.is_on_every_node {
-            true => position::answer(&node, request, next).await.into_response(),
-            false => next.run(request).await,
+        match route.method {
+            _ if route.is_on_every_node => {
+                position::answer(&node, request, next).await.into_response()
+            }
+            Method::Get => unless_away(&node, next.run(request)).await,
+            _ => next.run(request).await,
         }
     };
     count(&node, route.path, &method, handled).await
+}
+
+/// Refuses a read that waits for a commit which waits for servers that keep the journal. What changes something
+/// waits with it, and is done once they are back.
+async fn unless_away(node: &Node, response: impl Future<Output = Response>) -> Response {
+    let away = async {
+        while !node.log.is_journal_away() {
+            tokio::time::sleep(AWAY_PATIENCE).await;
+        }
+        tokio::time::sleep(AWAY_PATIENCE).await;
+    };
+    tokio::select! {
+        biased;
+        response = response => response,
+        () = away => {
+            ApiError::from(BrokerError::Away { retry_after: AWAY_PATIENCE }).into_response()
+        }
+    }
 }
 
 /// Counts the requests of a path that has no scope.

@@ -78,9 +78,13 @@ fn certificate_ends(api: &Api) -> Option<Timestamp> {
 
 /// All metrics, as OpenMetrics text.
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError> {
-    let subscriptions = serving::subscriptions(&api.running).await?;
-    let plugins = api.running.plugins.status();
     let broker = api.running.broker.stats();
+    let subscriptions = match broker.is_journal_away {
+        // How they stand is known again once it is back.
+        true => Vec::new(),
+        false => serving::subscriptions(&api.running).await?,
+    };
+    let plugins = api.running.plugins.status();
     let states = states::of(
         &api.running.busy,
         &broker,

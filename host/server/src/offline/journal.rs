@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use usher_broker::{Options, copied_until};
+use anyhow::bail;
+use usher_broker::{JOURNAL, Options, copied_until};
 use usher_cli::ui::{CliError, Output};
 use usher_config as config;
-use usher_jetstream::{Copied, copy_to_stream};
-use usher_journal::{Journal as _, JournalError, LocalJournal};
+use usher_jetstream::{Copied, JetStreamOptions, copy_to_stream};
+use usher_journal::{Journal as _, LocalJournal};
 
 use super::args::{JournalCopyArgs, JournalEngine};
 use crate::run::standby::{SharedByNodes, open};
@@ -28,12 +29,16 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
     // What servers that are away or refuse something are waited for.
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).without_time();
     log.with_target(false).with_max_level(tracing::Level::WARN).init();
+    let is_to_stream = args.to == JournalEngine::Jetstream;
+    let place = JetStreamOptions { makes_stream: is_to_stream, ..place };
     let (options, target) = (Options::new(&config.data), place.clone());
     let mut copied = None;
     let copy = || -> anyhow::Result<(u64, u64)> {
+        if is_to_stream {
+            check_source(&config.data)?;
+        }
         let (standby, journal) = open(options, place, |folder| {
-            if args.to == JournalEngine::Jetstream {
-                refuse_backup(&config.data, folder)?;
+            if is_to_stream {
                 copied = Some(copy_to_stream(folder, target)?);
             }
             Ok(())
@@ -58,17 +63,18 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
     out.text(&format!("{records} records{known} and {blobs} blobs are copied and compared\n"))
 }
 
-/// The tokens of a backup count no more once a router has started with it: not before, and others would take
-/// them over.
-fn refuse_backup(data: &Path, journal: &Path) -> Result<(), JournalError> {
-    let failed = |error: std::io::Error| JournalError::Failed(error.to_string());
-    let Some(until) = copied_until(data).map_err(failed)? else { return Ok(()) };
-    match LocalJournal::read_only(journal)? {
-        Some(journal) if journal.end() == until => Err(JournalError::Failed(format!(
+/// Refuses a data folder without a journal, and a backup. The tokens of that count no more once a router has
+/// started with it: not before, and others would take them over.
+fn check_source(data: &Path) -> anyhow::Result<()> {
+    let Some(journal) = LocalJournal::read_only(&data.join(JOURNAL))? else {
+        bail!("there is no journal in {}: nothing to copy", data.display());
+    };
+    if copied_until(data)? == Some(journal.end()) {
+        bail!(
             "{} is a backup, whose access tokens are not to come back: start a router with it and stop it, \
              without [journal], and copy it then",
             data.display()
-        ))),
-        _ => Ok(()),
+        );
     }
+    Ok(())
 }

@@ -340,6 +340,10 @@ impl Log for Stub {
         Ok(records.into_iter().filter(|record| record.number > after).collect())
     }
 
+    fn is_journal_away(&self) -> bool {
+        false
+    }
+
     fn read_blob(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, BrokerError> {
         self.works()?;
         self.blobs().read(digest).map_err(|error| BrokerError::Read(error.0))
