@@ -1,5 +1,6 @@
 //! `usher journal`: moves a journal between the data folder and NATS JetStream.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use anyhow::bail;
@@ -28,7 +29,8 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
     }
     // What servers that are away or refuse something are waited for.
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).without_time();
-    log.with_target(false).with_max_level(tracing::Level::WARN).init();
+    let log = log.with_target(false).with_ansi(std::io::stderr().is_terminal());
+    log.with_max_level(tracing::Level::WARN).init();
     let is_to_stream = args.to == JournalEngine::Jetstream;
     let place = JetStreamOptions { makes_stream: is_to_stream, ..place };
     let (options, target) = (Options::new(&config.data), place.clone());
