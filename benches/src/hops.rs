@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use usher_broker::traits::*;
 use usher_broker::{
@@ -119,6 +120,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) has_state: bool,
     /// What of an event's data it gets.
     pub(crate) projection: Projection,
+    /// Subscriptions besides that are made from then on, begin with the oldest event and match none.
+    pub(crate) newcomers: usize,
 }
 
 impl<'a> Setup<'a> {
@@ -130,8 +133,24 @@ impl<'a> Setup<'a> {
             order: Order::None,
             has_state: false,
             projection: Projection::default(),
+            newcomers: 0,
         }
     }
+}
+
+/// A subscription of `other/NAME` that matches nothing.
+pub(crate) fn idle(name: &str, start: Start) -> anyhow::Result<Subscription> {
+    Ok(Subscription {
+        name: format!("other/{name}").parse()?,
+        filter: Filter::from_json(&json!({ "exact": { "type": format!("other.{name}") } }))?,
+        start,
+        order: Order::None,
+        retry: RetryPolicy::default(),
+        max_in_flight: 1,
+        pace: Default::default(),
+        projection: Default::default(),
+        expires: false,
+    })
 }
 
 /// The broker and router of a run.
@@ -186,16 +205,23 @@ pub(crate) fn run_on(
         let before = broker.stats();
         let mut committed = broker.committed();
         let start = Instant::now();
-        router.install(installation).await?;
-        let stats = loop {
-            committed.changed().await?;
-            let stats = broker.stats();
-            let settled = stats.acked + stats.dead_letters;
-            if settled >= events as u64 {
-                break stats;
+        let hops = async {
+            router.install(installation).await?;
+            loop {
+                committed.changed().await?;
+                let stats = broker.stats();
+                if stats.acked + stats.dead_letters >= events as u64 {
+                    break anyhow::Ok((stats, start.elapsed()));
+                }
             }
         };
-        let taken = start.elapsed();
+        let newcomers = async {
+            for n in 0..setup.newcomers {
+                broker.subscribe(idle(&format!("new{n}"), Start::Earliest)?).await?;
+            }
+            Ok(())
+        };
+        let ((stats, taken), ()) = tokio::try_join!(hops, newcomers)?;
         ensure!(stats.dead_letters == 0, "{} deliveries were rejected", stats.dead_letters);
         router.shutdown(Duration::from_secs(5)).await;
         broker.close().await?;

@@ -7,9 +7,8 @@ use std::time::Instant;
 use anyhow::ensure;
 use serde::de::IgnoredAny;
 use serde_json::json;
-use usher_broker::Order;
+use usher_broker::Start;
 use usher_broker::traits::*;
-use usher_broker::{RetryPolicy, Start, Subscription};
 use usher_cesql::{Expression, Value};
 use usher_event::Event;
 use usher_filter::{Filter, FilterIndex, Projection};
@@ -27,6 +26,9 @@ const MANY: usize = 100_000;
 
 /// Subscriptions beside the hops.
 const BESIDE: usize = 10_000;
+
+/// Subscriptions that begin with the oldest event while hops go on.
+const NEWCOMERS: usize = 1_000;
 
 #[derive(clap::Args)]
 pub(crate) struct RouteArgs {
@@ -242,16 +244,19 @@ fn index(table: &mut Table, shape: Shape) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Hops of one subscription, alone and beside many that match nothing.
+/// Hops of one subscription, alone, beside many that match nothing, and while others look through the log for
+/// the first time.
 fn durable_hops(args: &RouteArgs, table: &mut Table) -> anyhow::Result<()> {
     const ROUNDS: usize = 3;
     let component = args.stage.component()?;
     let folder = args.stage.folder();
     let sample = sample::events_of_size(256)?;
     let setup = hops::Setup::hop(&component);
-    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let among = hops::Setup { newcomers: NEWCOMERS, ..setup.clone() };
+    let (mut alone, mut beside, mut amid) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         alone.push(hops::run(&folder, &setup, &sample, args.events)?.per_hop());
+        amid.push(hops::run(&folder, &among, &sample, args.events)?.per_hop());
         let run = hops::run_beside(&folder, &setup, &sample, args.events, subscribe_others)?;
         beside.push(run.per_hop());
     }
@@ -259,23 +264,15 @@ fn durable_hops(args: &RouteArgs, table: &mut Table) -> anyhow::Result<()> {
     table.row("durable hop, one subscription", alone, None);
     let name = format!("durable hop, {BESIDE} subscriptions of which one matches");
     table.row(&name, median(beside), Some((alone, "alone")));
+    let name = format!("durable hop, {NEWCOMERS} new subscriptions at earliest");
+    table.row(&name, median(amid), Some((alone, "alone")));
     Ok(())
 }
 
 async fn subscribe_others(stage: &hops::Stage<'_>) -> anyhow::Result<()> {
     let begun = Instant::now();
     for n in 0..BESIDE - 1 {
-        let subscription = Subscription {
-            name: format!("other/n{n}").parse()?,
-            filter: Filter::from_json(&json!({ "exact": { "type": format!("other.{n}") } }))?,
-            start: Start::Latest,
-            order: Order::None,
-            retry: RetryPolicy::default(),
-            max_in_flight: 1,
-            pace: Default::default(),
-            projection: Default::default(),
-            expires: false,
-        };
+        let subscription = hops::idle(&format!("n{n}"), Start::Latest)?;
         stage.broker.subscribe(subscription).await?;
     }
     eprintln!("{BESIDE} subscriptions are there after {:.1} s", begun.elapsed().as_secs_f64());
