@@ -65,6 +65,15 @@ impl NatsServer {
         Self::run(program, folder, block(folder, jetstream))
     }
 
+    /// Starts a server with a user `node`, whose password is `secret`, who may use all but these subjects.
+    pub fn start_restricted(program: &Path, folder: &Path, denied: &[&str]) -> Result<Self> {
+        let users = format!(
+            "authorization {{ users: [{{ user: node, password: secret, permissions: {{ \
+             publish: {{ deny: {denied:?} }}, subscribe: {{ deny: {denied:?} }} }} }}] }}\n"
+        );
+        Self::run(program, folder, block(folder, "sync_interval: always") + &users)
+    }
+
     /// Starts a cluster of servers, with these settings in the block `jetstream` of each.
     pub fn cluster(
         program: &Path,

@@ -331,6 +331,31 @@ fn a_certificate_counts_through_a_standby() -> Result<()> {
     first.stop()
 }
 
+/// Two of them would take the journal from each other again and again.
+#[test]
+fn a_node_that_can_not_be_heard_does_not_take_over() -> Result<()> {
+    let Some(program) = NatsServer::program() else { return Ok(()) };
+    let store = tempfile::tempdir()?;
+    let server = NatsServer::start_restricted(&program, store.path(), &["usher.owner.usher"])?;
+    let journal = NatsServer::journal(&[server.url()], "a", 0);
+    let login = "user = \"node\"\npassword_file = \"password\"\ntakeover_after_ms = 1000\n";
+    let folder = Folder::new()?;
+    fs::write(folder.root().join("password"), "secret")?;
+    folder.configure("", &format!("{journal}{login}"))?;
+    let router = Router::start_unready(&folder)?;
+    router.wait_for_log("what is refused", |line| {
+        let fields = &line["fields"];
+        let is_it = fields["message"] == "the journal's servers refuse something to this node";
+        (is_it && fields["reason"].as_str()?.contains("usher.owner.usher")).then_some(())
+    })?;
+    router.wait_for_log("that it doesn't take over", |line| {
+        line["fields"]["message"].as_str()?.contains("doesn't take over").then_some(())
+    })?;
+    assert_eq!(router.client().get("/readyz")?.status, 503);
+    assert!(!router.log_tail(50).contains("owns the journal"), "{}", router.log_tail(50));
+    Ok(())
+}
+
 /// Nodes had tokens in files of their own: those of the first owner count, so that none that was revoked comes
 /// back.
 #[test]

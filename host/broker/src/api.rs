@@ -180,9 +180,6 @@ pub trait Log: Send + Sync + 'static {
     /// The engine is poisoned or closed.
     fn check(&self) -> Result<(), BrokerError>;
 
-    /// Whether a commit waits for servers that keep the journal.
-    fn is_journal_away(&self) -> bool;
-
     /// The newest committed sequence (0 if there is none); changes wake readers of the log.
     fn committed(&self) -> watch::Receiver<u64>;
 }

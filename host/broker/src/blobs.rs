@@ -24,6 +24,9 @@ use crate::store::{Space, StoreFailure, Views, keys, schema};
 /// Memory for content of other nodes, where it isn't kept on the disk.
 const FETCHED_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
+/// What an entry takes of it besides its content.
+const ENTRY_BYTES: u64 = 256;
+
 /// How many blobs that is about.
 const FETCHED_ESTIMATED: usize = 1_024;
 
@@ -126,7 +129,7 @@ struct InBytes;
 
 impl Weighter<Digest, Bytes> for InBytes {
     fn weight(&self, _: &Digest, content: &Bytes) -> u64 {
-        content.len() as u64
+        content.len() as u64 + ENTRY_BYTES
     }
 }
 
@@ -155,12 +158,12 @@ impl Blobs {
     pub(crate) fn reading(
         folder: PathBuf,
         store: Arc<dyn Views>,
-        shared: Option<Arc<dyn SharedBlobs>>,
+        shared: Arc<dyn SharedBlobs>,
     ) -> Self {
         let fetched = Cache::with_weighter(FETCHED_ESTIMATED, FETCHED_MAX_BYTES, InBytes);
         Self {
             contents: Contents::Disk(folder),
-            shared,
+            shared: Some(shared),
             store,
             held: Mutex::default(),
             loose: Arc::default(),
@@ -250,7 +253,10 @@ impl Blobs {
         let content = shared_content(&**shared, digest)?;
         if let Some(content) = &content {
             match &self.fetched {
-                Some(fetched) => lock(fetched).insert(*digest, content.clone()),
+                // What was gathered in parts holds more memory than it has content.
+                Some(fetched) => {
+                    lock(fetched).insert(*digest, Bytes::copy_from_slice(content));
+                }
                 None => self.write_file(folder, digest, content)?,
             }
         }
@@ -558,10 +564,11 @@ mod tests {
         assert!(blobs.has(&kept_digest));
     }
 
-    /// One blob, of which it is counted how often it was asked for.
-    struct OneShared(Bytes, AtomicU64);
+    /// What other nodes have put, and how often it was asked for.
+    #[derive(Default)]
+    struct Elsewhere(HashMap<Digest, Bytes>, AtomicU64);
 
-    impl SharedBlobs for OneShared {
+    impl SharedBlobs for Elsewhere {
         fn has_put(&self, _: &Digest) -> bool {
             true
         }
@@ -572,7 +579,7 @@ mod tests {
 
         fn get(&self, digest: &Digest) -> io::Result<Option<Bytes>> {
             self.1.fetch_add(1, Ordering::Relaxed);
-            Ok((*digest == Digest::of(&self.0)).then(|| self.0.clone()))
+            Ok(self.0.get(digest).cloned())
         }
 
         fn remove(&self, _: &Digest) -> io::Result<()> {
@@ -585,19 +592,29 @@ mod tests {
     }
 
     #[test]
-    fn what_only_reads_fetches_once_and_writes_nothing() {
+    fn what_only_reads_keeps_what_it_fetched_as_far_as_memory_goes() {
+        const SIZE: usize = 16 * 1024 * 1024;
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(JournaledStore::in_memory());
-        let shared = Arc::new(OneShared(Bytes::from_static(b"elsewhere"), AtomicU64::new(0)));
+        let contents = (0..8).map(|n| Bytes::from(vec![n; SIZE]));
+        let all: HashMap<_, _> = contents.map(|content| (Digest::of(&content), content)).collect();
+        let shared = Arc::new(Elsewhere(all.clone(), AtomicU64::new(0)));
         let views = Arc::clone(&store) as Arc<dyn Views>;
-        let blobs = Blobs::reading(folder.path().to_owned(), views, Some(Arc::clone(&shared) as _));
-        let digest = Digest::of(b"elsewhere");
-        assert!(blobs.read(&digest).unwrap().is_none(), "no plugin keeps it");
-        keep(&store, b"elsewhere");
+        let blobs = Blobs::reading(folder.path().to_owned(), views, Arc::clone(&shared) as _);
+        let first = *all.keys().next().unwrap();
+        assert!(blobs.read(&first).unwrap().is_none(), "no plugin keeps it");
+        for content in all.values() {
+            keep(&store, content);
+        }
         for _ in 0..3 {
-            assert_eq!(blobs.read(&digest).unwrap().unwrap().1, "elsewhere");
+            assert_eq!(blobs.read(&first).unwrap().unwrap().1, all[&first]);
         }
         assert_eq!(shared.1.load(Ordering::Relaxed), 1);
+        for (digest, content) in &all {
+            assert_eq!(blobs.read(digest).unwrap().unwrap().1, content);
+        }
+        let kept_bytes = lock(blobs.fetched.as_ref().unwrap()).weight();
+        assert!((SIZE as u64..=FETCHED_MAX_BYTES).contains(&kept_bytes), "{kept_bytes}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

@@ -259,7 +259,7 @@ impl Deliveries for EmbeddedBroker {
         if let Some(room) = &self.room {
             room.check()?;
         }
-        if Log::is_journal_away(self) {
+        if self.shared.store.is_waiting() {
             return Err(BrokerError::Away { retry_after: AWAY_RETRY_AFTER });
         }
         let events = batch.into_iter().map(identify).collect();
@@ -329,10 +329,6 @@ impl HasLog for EmbeddedBroker {
         &self.shared.committed
     }
 
-    fn is_journal_away(&self) -> bool {
-        self.shared.store.is_waiting()
-    }
-
     fn blob_store(&self) -> Option<Arc<dyn BlobStore>> {
         Some(self.blobs())
     }
@@ -398,7 +394,7 @@ impl Reader for EmbeddedBroker {
     fn stats(&self) -> BrokerStats {
         let is_disk_full = self.room.as_ref().is_some_and(|room| room.check().is_err());
         let disk_free_bytes = self.room.as_ref().and_then(|room| room.free_bytes(Instant::now()));
-        let is_journal_away = Log::is_journal_away(self);
+        let is_journal_away = self.shared.store.is_waiting();
         BrokerStats { disk_free_bytes, is_disk_full, is_journal_away, ..self.shared.stats() }
     }
 }

@@ -85,9 +85,6 @@ pub(crate) trait HasLog: Send + Sync + 'static {
     /// See [`Log::committed`].
     fn newest(&self) -> &watch::Sender<u64>;
 
-    /// See [`Log::is_journal_away`].
-    fn is_journal_away(&self) -> bool;
-
     /// Where the content of blobs is, if it is known.
     fn blob_store(&self) -> Option<Arc<dyn BlobStore>>;
 
@@ -138,10 +135,6 @@ impl<T: HasLog> Log for T {
 
     async fn audit(&self, after: Option<u64>, max: usize) -> Result<Vec<AuditRecord>, BrokerError> {
         self.queries()?.read(move |view| log::audit(view, after, max)).await
-    }
-
-    fn is_journal_away(&self) -> bool {
-        HasLog::is_journal_away(self)
     }
 
     fn read_blob(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, BrokerError> {

@@ -32,7 +32,6 @@ pub struct Standby {
     journal: Arc<dyn Journal>,
     tables: Arc<FollowedTables>,
     shared: Option<Arc<dyn SharedBlobs>>,
-    blobs: Arc<Blobs>,
 }
 
 impl Standby {
@@ -80,18 +79,19 @@ impl Standby {
         let folder = Folder::open(&options.data)?;
         upgrade(&folder)?;
         let journal = journal(&folder, options.journal()).map_err(refused(&options))?;
-        let tables = Arc::default();
-        let blobs = read_blobs(&folder, &tables, None);
-        Ok(Self { options, folder, journal, tables, shared: None, blobs })
+        Ok(Self { options, folder, journal, tables: Arc::default(), shared: None })
     }
 
-    /// Has `log` read what this follows. The content of blobs is kept in `shared`, beside this node's folder.
+    /// Has `log` read what this follows; returns with it state and blobs as this node has them. The content of
+    /// blobs is kept in `shared`, beside this node's folder.
     #[must_use]
-    pub fn with_log(self, log: &StandbyLog, shared: Arc<dyn SharedBlobs>) -> Self {
-        let (tables, shared) = (Arc::clone(log.tables()), Some(shared));
-        let blobs = read_blobs(&self.folder, &tables, shared.clone());
+    pub fn with_log(self, log: &StandbyLog, shared: Arc<dyn SharedBlobs>) -> (Self, StandbyStores) {
+        let tables = Arc::clone(log.tables());
+        let views = Arc::clone(&tables) as _;
+        let blobs = Arc::new(Blobs::reading(self.folder.blobs(), views, Arc::clone(&shared)));
         log.set_blobs(&blobs);
-        Self { tables, shared, blobs, ..self }
+        let stores = StandbyStores::new(&tables, blobs);
+        (Self { tables, shared: Some(shared), ..self }, stores)
     }
 
     /// Puts the folder's blobs where nodes share them; returns how many there are.
@@ -146,11 +146,6 @@ impl Standby {
         let view = self.tables.view();
         let found = view.row::<schema::Documents>(Bytes::copy_from_slice(name.as_bytes()));
         found.map_err(|failure| refused(&self.options)(OpenFailure::Damaged(failure)))
-    }
-
-    /// State and blobs as this node has them.
-    pub fn stores(&self) -> StandbyStores {
-        StandbyStores::new(&self.tables, &self.blobs)
     }
 
     /// Gives up what lies before a position, as the owner has.
@@ -251,15 +246,6 @@ impl EmbeddedBroker {
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         Standby::local(options)?.claim()
     }
-}
-
-/// What is read of a folder's blobs, and of those that nodes share.
-fn read_blobs(
-    folder: &Folder,
-    tables: &Arc<FollowedTables>,
-    shared: Option<Arc<dyn SharedBlobs>>,
-) -> Arc<Blobs> {
-    Arc::new(Blobs::reading(folder.blobs(), Arc::clone(tables) as _, shared))
 }
 
 fn refused(options: &Options) -> impl FnOnce(OpenFailure) -> OpenError + use<> {

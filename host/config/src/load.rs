@@ -102,6 +102,7 @@ fn read_root(
     let plugins_table = table.table("plugin");
     let ingest = ingest::read_all(&table);
     let (listen, tls) = listen::read(&flags.listen, &table, folder, problems);
+    let verifies_clients = tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
     let data = folder_of("data", "--data", flags.data.as_ref(), &table, folder, problems);
     let plugins =
         folder_of("plugins", "--plugins", flags.plugins.as_ref(), &table, folder, problems)
@@ -143,7 +144,10 @@ fn read_root(
         schedules: schedule::read_all(&table),
         compiler: table.table("compiler").map_or_else(CompilerConfig::default, compiler),
         max_instances: table.table("sandbox").and_then(sandbox).unwrap_or(INSTANCES_DEFAULT),
-        tokens: table.table("token").map(|table| tokens::read_all(&table)).unwrap_or_default(),
+        tokens: table
+            .table("token")
+            .map(|table| tokens::read_all(&table, verifies_clients))
+            .unwrap_or_default(),
         tracing: tracing::read(&table, folder),
         sinks,
         plugin,

@@ -507,6 +507,7 @@ fn tokens_have_one_proof() {
     for (text, what) in [
         ("[token.a]\nscopes = [\"read\"]\n", "either hash or certificate"),
         ("[token.a]\ncertificate = \"*.x\"\nscopes = [\"read\"]\n", "certificate can't be"),
+        ("[token.a]\ncertificate = \"x\"\nscopes = [\"read\"]\n", "needs client_ca_file in [tls]"),
         ("[token.A]\ncertificate = \"x\"\nscopes = [\"read\"]\n", "token name"),
         ("[token.a]\ncertificate = \"x\"\nscopes = []\n", "1 to 16 scopes"),
         ("[token.a]\ncertificate = \"x\"\nscopes = [\"write\"]\n", "is no scope"),

@@ -33,7 +33,10 @@ pub enum Proof {
     Certificate(String),
 }
 
-pub(super) fn read_all(table: &Table<'_>) -> BTreeMap<TokenName, TokenConfig> {
+pub(super) fn read_all(
+    table: &Table<'_>,
+    verifies_clients: bool,
+) -> BTreeMap<TokenName, TokenConfig> {
     let mut tokens = BTreeMap::new();
     for (At { value, span }, table) in table.tables() {
         let source = table.source();
@@ -46,16 +49,20 @@ pub(super) fn read_all(table: &Table<'_>) -> BTreeMap<TokenName, TokenConfig> {
         if let Err(error) = &name {
             source.problem(&span, error, Some("rename it".to_owned()));
         }
-        if let (Some(token), Ok(name)) = (read(table, &span), name) {
+        if let (Some(token), Ok(name)) = (read(table, &span, verifies_clients), name) {
             tokens.insert(name, token);
         }
     }
     tokens
 }
 
-fn read(table: Table<'_>, at: &std::ops::Range<usize>) -> Option<TokenConfig> {
+fn read(
+    table: Table<'_>,
+    at: &std::ops::Range<usize>,
+    verifies_clients: bool,
+) -> Option<TokenConfig> {
     let source = table.source();
-    let proof = proof(&table, at);
+    let proof = proof(&table, at, verifies_clients);
     let permissions = permissions(&table, at);
     let expires_ms = table.string("expires").and_then(|At { value, span }| {
         let time_ms = read_time(value);
@@ -70,7 +77,7 @@ fn read(table: Table<'_>, at: &std::ops::Range<usize>) -> Option<TokenConfig> {
     Some(TokenConfig { proof: proof?, permissions, expires_ms })
 }
 
-fn proof(table: &Table<'_>, at: &std::ops::Range<usize>) -> Option<Proof> {
+fn proof(table: &Table<'_>, at: &std::ops::Range<usize>, verifies_clients: bool) -> Option<Proof> {
     let source = table.source();
     let (hash, certificate) = (table.value("hash"), table.value("certificate"));
     if hash.is_some() == certificate.is_some() {
@@ -84,6 +91,10 @@ fn proof(table: &Table<'_>, at: &std::ops::Range<usize>) -> Option<Proof> {
         if name.is_empty() || name.len() > NAME_MAX_BYTES || name.contains('*') {
             let hint = "write the DNS name in the client's certificate".to_owned();
             source.problem(&span, format!("certificate can't be {value:?}"), Some(hint));
+        }
+        if !verifies_clients {
+            let what = "certificate needs client_ca_file in [tls], which clients are verified with";
+            source.problem(&span, what, Some("add client_ca_file = \"CA.pem\"".to_owned()));
         }
         return Some(Proof::Certificate(name));
     }

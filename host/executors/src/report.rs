@@ -40,9 +40,9 @@ pub struct Report {
 pub struct Introduction {
     /// Where clients reach it.
     pub url: Option<String>,
-    /// The hash of what it proves itself with to the owner when it hands requests on; `None` from versions that
-    /// had none.
-    pub secret: Option<TokenHash>,
+    /// The hash of the secret by which the owner knows it when it forwards requests; `None` from versions that had
+    /// none.
+    pub secret_hash: Option<TokenHash>,
 }
 
 /// A plugin on a node.

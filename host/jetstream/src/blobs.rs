@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, Config};
@@ -23,7 +23,7 @@ use usher_journal::{JournalError, new_id};
 
 use crate::JetStreamOptions;
 use crate::message::part_of;
-use crate::nats::{ensure, hex, kept, lossy, reader};
+use crate::nats::{ensure, find, hex, kept, lossy, reader};
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,7 +71,12 @@ impl Blobs {
             ..kept()
         };
         let refused = |reason: String| JournalError::Service { stream: name.clone(), reason };
-        let info = ensure(&context, config, is_stopping).await?;
+        let info = match options.makes_stream {
+            true => Some(ensure(&context, config, is_stopping).await?),
+            false => find(&context, &name, is_stopping).await?,
+        };
+        let info =
+            info.ok_or_else(|| refused("it isn't there: it has the router's blobs".to_owned()))?;
         if let Some(reason) = lossy(&info.config) {
             return Err(refused(format!("{reason}, so that it would lose blobs")));
         }
@@ -173,6 +178,16 @@ impl Blobs {
         let config = pull::Config { filter_subject: subject, ..reader() };
         let made = self.stream.create_consumer(config).await;
         let mut consumer = made.map_err(|error| self.failed(error))?;
+        let read = self.first_copy(&mut consumer).await;
+        // Servers limit how many there are; if this fails, it is forgotten after a while.
+        let _ = self.stream.delete_consumer(&consumer.cached_info().name).await;
+        read
+    }
+
+    async fn first_copy(
+        &self,
+        consumer: &mut Consumer<pull::Config>,
+    ) -> Result<Option<Bytes>, JournalError> {
         let info = consumer.info().await.map_err(|error| self.failed(error))?;
         if info.num_pending == 0 && info.delivered.stream_sequence == 0 {
             return Ok(None);

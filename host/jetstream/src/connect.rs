@@ -16,23 +16,33 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Servers that can't be reached are tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Limit on what is told of servers that refuse something.
-const REFUSALS_TOLD_MAX: usize = 16;
+/// How many tokens of a subject say what it is for: `$JS.API.CONSUMER`, `usher.journal.STREAM`.
+const SUBJECT_TOKENS: usize = 3;
 
-/// Tells the operator what the servers refuse, each thing once. A request without permission has no answer: that
+/// Limit on the kinds of refusals that are told.
+const REFUSALS_TOLD_MAX: usize = 64;
+
+/// Tells the operator what the servers refuse, each kind once. A request without permission has no answer: that
 /// it was refused comes by itself (async-nats 0.51).
 fn tell_refusals() -> impl Fn(Event) -> Ready<()> {
     let told = Mutex::new(BTreeSet::new());
     move |event| {
         if let Event::ServerError(error) = event {
-            let (reason, mut told) =
-                (error.to_string(), told.lock().unwrap_or_else(PoisonError::into_inner));
-            if told.len() < REFUSALS_TOLD_MAX && told.insert(reason.clone()) {
+            let reason = error.to_string();
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() < REFUSALS_TOLD_MAX && told.insert(kind(&reason)) {
                 tracing::warn!(reason, "the journal's servers refuse something to this node");
             }
         }
         ready(())
     }
+}
+
+/// What refusals have in common that are about subjects with the same beginning: the rest of it may be a name that
+/// is made for each request.
+fn kind(reason: &str) -> String {
+    let beginning: Vec<_> = reason.splitn(SUBJECT_TOKENS + 1, '.').take(SUBJECT_TOKENS).collect();
+    beginning.join(".")
 }
 
 /// Connects to one of the servers; goes on trying while none can be reached.
@@ -85,5 +95,21 @@ pub(crate) async fn connect(options: &JetStreamOptions) -> Result<Client, Journa
                 return Err(refused(error.to_string()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_one_kind_are_one() {
+        let refusal =
+            |subject: &str| format!("nats: Permissions Violation for Publish to \"{subject}\"");
+        let of = |subject: &str| kind(&refusal(subject));
+        assert_eq!(of("$JS.API.CONSUMER.CREATE.usher.x7"), of("$JS.API.CONSUMER.CREATE.usher.y8"));
+        assert_ne!(of("$JS.API.CONSUMER.CREATE.usher"), of("$JS.API.STREAM.INFO.usher"));
+        assert_ne!(of("usher.owner.a"), of("usher.node.a"));
+        assert_eq!(kind("authorization violation"), "authorization violation");
     }
 }

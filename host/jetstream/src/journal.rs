@@ -116,11 +116,12 @@ impl JetStreamJournal {
         local: LocalOptions,
         options: JetStreamOptions,
     ) -> Result<Self, JournalError> {
-        let (folder, mut options) = (folder.to_owned(), options);
+        let folder = folder.to_owned();
         // A node that has a journal doesn't make a stream without it.
-        options.makes_stream &= LocalJournal::id_in(&folder)?.is_none();
+        let makes_stream = options.makes_stream && LocalJournal::id_in(&folder)?.is_none();
         let journal = Self::opened(options.clone(), |options, is_stopping| async move {
             let client = connect(&options).await?;
+            let options = JetStreamOptions { makes_stream, ..options };
             let stream = Stream::open(client, &options, None, is_stopping).await?;
             Ok((stream, LocalFiles { folder, local }))
         })?;
@@ -171,7 +172,15 @@ impl JetStreamJournal {
     /// The servers are away or refuse.
     pub fn blob(&self, name: &str) -> Result<Option<Bytes>, JournalError> {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
-        self.wait(async move { shared.stream.servers.blobs()?.get(&name).await })
+        self.wait(async move {
+            let mut is_stopping = shared.stop.subscribe();
+            tokio::select! {
+                read = async { shared.stream.servers.blobs()?.get(&name).await } => read,
+                _ = is_stopping.wait_for(|is| *is) => {
+                    Err(JournalError::Failed("the journal is being closed".to_owned()))
+                }
+            }
+        })
     }
 
     /// Removes a blob, unless a later owner has written it.

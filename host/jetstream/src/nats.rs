@@ -104,8 +104,8 @@ impl Stream<JetStream> {
         } else {
             let missing = || {
                 refused(
-                    "it isn't there; set journal.stream to the one that the data folder's journal is from, or \
-                     copy that there with `usher journal copy embedded jetstream`, or give an empty data folder"
+                    "it isn't there: check journal.stream. A node whose data folder has a journal makes none; copy \
+                     that journal there with `usher journal copy embedded jetstream`, or give an empty data folder"
                         .to_owned(),
                 )
             };
@@ -331,7 +331,7 @@ pub(crate) async fn ensure(
 }
 
 /// The stream of this name, if there is one.
-async fn find(
+pub(crate) async fn find(
     context: &Context,
     name: &str,
     is_stopping: &watch::Receiver<bool>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -19,6 +20,13 @@ pub(crate) const EVERY: Duration = Duration::from_millis(300);
 
 /// How much later the next in order takes over, where the owner left and where it went silent.
 const RANK_AFTER: Duration = Duration::from_millis(300);
+
+/// What a node publishes there to learn whether it is heard: no owner tells nothing. One that lacks the permission
+/// isn't to take over: the others wouldn't hear it, and would take the journal from it.
+const PROBE: Bytes = Bytes::new();
+
+/// One that has probed so often without being heard says so.
+const PROBES_QUIET: u32 = 40;
 
 /// How often the connection is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -74,10 +82,29 @@ pub(crate) async fn tell(client: &Client, stream: &str, owner: &Owner) {
 pub(crate) async fn listen(client: Client, stream: String, heard: watch::Sender<Heard>) {
     loop {
         let Ok(mut messages) = client.subscribe(subject(&stream)).await else { return };
+        let (mut hears, mut probes) = (false, 0_u32);
         loop {
+            let is_connected = client.connection_state() == State::Connected;
+            if !hears && is_connected {
+                if client.publish(subject(&stream), PROBE).await.is_err() {
+                    return;
+                }
+                probes = probes.saturating_add(1);
+                if probes == PROBES_QUIET {
+                    tracing::warn!(
+                        subject = subject(&stream),
+                        "this node doesn't hear what it publishes itself about the journal's owner, and doesn't \
+                         take over"
+                    );
+                }
+            }
             let message = tokio::time::timeout(LOOK_EVERY, messages.next()).await;
             match message {
                 Ok(Some(message)) => {
+                    hears = true;
+                    if message.payload == PROBE {
+                        continue;
+                    }
                     let Ok(owner) = serde_json::from_slice::<Owner>(&message.payload) else {
                         tracing::warn!("what was told of the journal's owner is not readable");
                         continue;
@@ -95,7 +122,8 @@ pub(crate) async fn listen(client: Client, stream: String, heard: watch::Sender<
                 }
                 Ok(None) => break,
                 // Who isn't connected can't hear anything: that is no sign of the owner's end.
-                Err(_) if client.connection_state() != State::Connected => {
+                Err(_) if !hears || !is_connected => {
+                    hears = false;
                     heard.send_modify(|heard| heard.at = Instant::now());
                 }
                 Err(_) => {}

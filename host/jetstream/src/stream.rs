@@ -79,7 +79,9 @@ impl<S: Servers> Stream<S> {
     /// Appends a message behind the one with sequence `last`. Asks until it is known what became of it.
     pub(crate) async fn place(&self, message: &Message, last: u64) -> Result<Placed, JournalError> {
         let placed = self.ask_to_place(message, last).await;
-        self.is_away.store(false, Ordering::Release);
+        if self.is_away.swap(false, Ordering::AcqRel) && placed.is_ok() {
+            tracing::info!(stream = self.name, "the journal can be written again");
+        }
         placed
     }
 

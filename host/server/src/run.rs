@@ -253,7 +253,8 @@ async fn serve(
             let listeners = bound?;
             place.url = place.url.or(listeners.iter().find_map(Listener::reachable_url));
             let secret = TokenSecret::generate().context("the system has no random numbers")?;
-            let introduction = Introduction { url: place.url.clone(), secret: Some(secret.hash()) };
+            let introduction =
+                Introduction { url: place.url.clone(), secret_hash: Some(secret.hash()) };
             let plugins = PluginRunner {
                 runtime: Arc::clone(&runtime),
                 config: Arc::clone(&live),

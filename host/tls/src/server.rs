@@ -99,6 +99,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn it_is_presented_only_to_who_would_take_it() {
+        use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let authority = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
+        let own = Certificate::read(authority.der()).unwrap().issuer;
+        for (usage, is_for_clients) in
+            [(vec![], true), (vec![ServerAuth], false), (vec![ServerAuth, ClientAuth], true)]
+        {
+            let mut params = rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap();
+            params.extended_key_usages = usage;
+            let key = rcgen::KeyPair::generate().unwrap();
+            let made = params.signed_by(&key, &authority).unwrap();
+            fs::write(path("own.pem"), made.pem()).unwrap();
+            fs::write(path("own.key"), key.serialize_pem()).unwrap();
+            let tls = server_config(&ServerFiles {
+                certificate: &path("own.pem"),
+                key: &path("own.key"),
+                client_ca: None,
+                requires_client_certificate: false,
+            });
+            let tls = tls.unwrap();
+            let is_presented = |authorities: &[&[u8]]| tls.for_client(authorities).is_some();
+            assert_eq!(is_presented(&[]), is_for_clients);
+            assert_eq!(is_presented(&[b"another", &own]), is_for_clients);
+            assert!(!is_presented(&[b"another"]));
+        }
+    }
+
+    #[test]
     fn files_are_checked_together() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);

@@ -147,11 +147,6 @@ impl HasLog for StandbyLog {
         &self.tables.newest
     }
 
-    /// It commits nothing.
-    fn is_journal_away(&self) -> bool {
-        false
-    }
-
     fn blob_store(&self) -> Option<Arc<dyn BlobStore>> {
         let blobs = self.blobs.read().unwrap_or_else(PoisonError::into_inner).clone();
         blobs.map(|blobs| blobs as _)

@@ -36,8 +36,8 @@ pub struct StandbyStores {
 }
 
 impl StandbyStores {
-    pub(super) fn new(tables: &Arc<FollowedTables>, blobs: &Arc<Blobs>) -> Self {
-        let (views, kept) = (Arc::clone(tables) as Arc<dyn Views>, Arc::clone(blobs));
+    pub(super) fn new(tables: &Arc<FollowedTables>, kept: Arc<Blobs>) -> Self {
+        let views = Arc::clone(tables) as Arc<dyn Views>;
         let (staged, kept_bytes) = (Mutex::default(), Mutex::default());
         Self {
             tables: Arc::clone(tables),

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::runtime::Handle as Tasks;
 use tokio::sync::Semaphore;
+use usher_access::TokenSecret;
 use usher_broker::StateVersion;
 use usher_event::{
     BlobInfo, BlobStore, Effects, Emission, Event, Failure, FailureClass, StagedBlob, StoreError,
@@ -221,6 +222,35 @@ fn report(node: &str) -> Report {
         running: Vec::new(),
         plugins: Vec::new(),
     }
+}
+
+#[tokio::test]
+async fn a_node_is_known_by_the_secret_whose_hash_it_told_last() {
+    let owner = Owner::new(SLOW);
+    let [one, other] = [(); 2].map(|()| TokenSecret::generate().unwrap());
+    let known = || [&one, &other].map(|secret| owner.nodes.authenticates(&secret.hash()));
+    for (told, expected) in [
+        (None, [false, false]),
+        (Some(&one), [true, false]),
+        (Some(&other), [false, true]),
+        (None, [false, false]),
+    ] {
+        let secret_hash = told.map(TokenSecret::hash);
+        let introduction = Introduction { secret_hash, ..Introduction::default() };
+        owner.nodes.heard(&Report { introduction, ..report("b") }.write());
+        assert_eq!(known(), expected);
+    }
+}
+
+/// Nodes of two versions see each other while versions change.
+#[test]
+fn a_report_of_a_version_without_secrets_is_read() {
+    let told = r#"{"node":"b","version":"0.0.9","url":"http://10.0.0.2:7171","position":7,
+        "is_drained":false,"running":[1],"plugins":[]}"#;
+    let read = Report::read(told.as_bytes()).unwrap();
+    let url = Some("http://10.0.0.2:7171".to_owned());
+    assert_eq!(read.introduction, Introduction { url, secret_hash: None });
+    assert_eq!((read.position, read.running), (7, vec![1]));
 }
 
 fn delivery() -> Delivery {

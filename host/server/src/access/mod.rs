@@ -248,9 +248,12 @@ impl Access {
         self.identity(found.ok_or(Denied::Unknown)?)
     }
 
-    /// The caller with this certificate, which has been verified; `None` if no token that is valid
-    /// now names it.
+    /// The caller with this certificate, which was verified when it connected; `None` if it has expired since, or no
+    /// token that is valid now names it.
     pub(crate) fn certified(&self, certificate: &Certificate) -> Option<Identity> {
+        if !certificate.is_valid_at(self.clock.now_ms()) {
+            return None;
+        }
         let tokens = self.tokens();
         let token = tokens.iter().find(|token| match &token.proof {
             Proof::Certificate(name) => certificate.covers(name),

@@ -1,15 +1,13 @@
 //! Responses that are buffered whole. Memory for one is reserved from the shared response budget
 //! before it is built, and released once it has been sent.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, header};
 use serde::Serialize;
 
 use super::budget::Share;
-use super::connections::Connection;
+use super::client::Client;
 use super::problem::ApiError;
 use super::state::Front;
 
@@ -17,8 +15,8 @@ use super::state::Front;
 const WHOLE_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Reserves memory for one response; waits while the budget is exhausted.
-pub(super) async fn room(front: &Front, client: &Arc<Connection>) -> Result<Share, ApiError> {
-    let room = front.answers.take(client, WHOLE_MAX_BYTES).await;
+pub(super) async fn room(front: &Front, client: &Client) -> Result<Share, ApiError> {
+    let room = front.answers.take(client.connection(), WHOLE_MAX_BYTES).await;
     room.ok_or_else(|| ApiError::unavailable("the router is stopping"))
 }
 

@@ -43,6 +43,12 @@ pub(super) fn identify(
         return Ok(Identity::local());
     }
     let identity = match bearer(headers)? {
+        None if client.is_unproven() => {
+            return Err(ApiError::unavailable(
+                "the node that forwards this was not heard here yet, so that its client's certificate \
+                 doesn't count",
+            ));
+        }
         None => certified(front, client).ok_or_else(|| refuse(front, client, Refused::Missing))?,
         Some(secret) => front.access.identify(secret).map_err(|denied| match denied {
             Denied::Unknown => refuse(front, client, Refused::Unknown),

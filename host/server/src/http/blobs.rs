@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use usher_event::{Digest, media};
 
-use super::client::Caller;
+use super::client::Client;
 use super::params::{Params, PathParams, page};
 use super::problem::ApiError;
 use super::state::Node;
@@ -34,14 +34,13 @@ pub(super) async fn list(
 /// A blob's content.
 pub(super) async fn one(
     State(node): State<Node>,
-    Caller(client): Caller,
+    client: Client,
     PathParams(name): PathParams<String>,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
     let digest: Digest =
         name.parse().map_err(|error| ApiError::invalid(format!("digest: {error}")))?;
-    node.log.check()?;
-    let room = node.blobs.take_within(&client, BLOB_ROOM_BYTES, PATIENCE).await;
+    let room = node.blobs.take_within(client.connection(), BLOB_ROOM_BYTES, PATIENCE).await;
     let room = room.ok_or_else(|| ApiError::busy("too many blobs are being read; try again"))?;
     // The read owns the reservation, since it continues if the client disconnects.
     let (room, read) = tokio::task::spawn_blocking(move || (room, node.log.read_blob(&digest)))

@@ -1,12 +1,11 @@
-//! The client that a request is from: the one that is connected, or the one that another node hands it on for.
+//! The client that a request is from: the one that is connected, or the one that another node forwards it for.
 //!
-//! A node that hands a request on says whether its client is on the node's machine, which can only take
+//! A node that forwards a request says whether its client is on the node's machine, which can only take
 //! rights away. What it says besides counts if it proves that it is a node: with a secret of which it tells
-//! the hash wherever nodes hear each other, and which it presents to an owner only over TLS.
+//! the hash wherever nodes hear each other, and which it presents to the owner only over TLS.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request};
@@ -19,15 +18,14 @@ use usher_access::{TokenHash, TokenSecret};
 use usher_tls::Certificate;
 
 use super::connections::{Connection, Origin};
-use super::problem::ApiError;
 use crate::access::Address;
 
-/// Says that another node handed the request on, and whether its client is on that node's machine.
-const HANDED_ON: HeaderName = HeaderName::from_static("usher-forwarded");
+/// Says that another node forwards the request, and whether its client is on that node's machine.
+const FORWARDED: HeaderName = HeaderName::from_static("usher-forwarded");
 const FROM_LOCAL: HeaderValue = HeaderValue::from_static("local");
 const FROM_ELSEWHERE: HeaderValue = HeaderValue::from_static("elsewhere");
 
-/// Proves that a node did.
+/// The forwarding node's secret.
 const NODE_SECRET: HeaderName = HeaderName::from_static("usher-node-secret");
 
 /// The certificate of its client (RFC 9440, section 2.2).
@@ -36,21 +34,22 @@ const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 /// A client whose certificate is longer, in DER, can't be known by it on another node.
 const CERTIFICATE_MAX_BYTES: usize = 8 * 1024;
 
-/// What a node has to say of a request that it hands on, in headers that no client's may pass for.
-const OF_NODES: [HeaderName; 4] = [HANDED_ON, NODE_SECRET, CLIENT_CERT, header::FORWARDED];
+/// What a forwarding node says, which it takes out of what its client has sent.
+const NODE_HEADERS: [HeaderName; 4] = [FORWARDED, NODE_SECRET, CLIENT_CERT, header::FORWARDED];
 
 /// The client that a request is from. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Client {
-    /// What it is held to; of a node, if that hands the request on.
     connection: Arc<Connection>,
-    handed_on: Option<Arc<HandedOn>>,
+    forwarded: Option<Arc<Forwarded>>,
 }
 
-/// What is known of the client of another node.
-struct HandedOn {
+/// What is known of the client of a node that forwards its request.
+struct Forwarded {
     origin: Origin,
     certificate: Option<Certificate>,
+    /// Whether it has a certificate, by the word of a node that isn't known.
+    is_unproven: bool,
 }
 
 /// A certificate that a client has presented, and that has been verified.
@@ -61,80 +60,77 @@ pub(super) struct ClientCertificate {
 
 impl From<Arc<Connection>> for Client {
     fn from(connection: Arc<Connection>) -> Self {
-        Self { connection, handed_on: None }
-    }
-}
-
-impl Deref for Client {
-    type Target = Arc<Connection>;
-
-    fn deref(&self) -> &Arc<Connection> {
-        &self.connection
+        Self { connection, forwarded: None }
     }
 }
 
 impl Client {
-    /// Whether another node hands its request on.
-    pub(super) fn is_handed_on(&self) -> bool {
-        self.handed_on.is_some()
+    /// What holds memory and makes progress for it: its own connection, or that of a node which forwards.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Whether another node forwards its request.
+    pub(super) fn is_forwarded(&self) -> bool {
+        self.forwarded.is_some()
     }
 
     /// Where it comes from.
     pub(super) fn origin(&self) -> Origin {
-        self.handed_on.as_ref().map_or(self.connection.origin(), |client| client.origin)
+        self.forwarded.as_ref().map_or(self.connection.origin(), |client| client.origin)
     }
 
-    /// Its certificate, which has been verified here or by a node.
+    /// Its certificate, which was verified here or by a node.
     pub(super) fn certificate(&self) -> Option<&Certificate> {
-        match &self.handed_on {
+        match &self.forwarded {
             Some(client) => client.certificate.as_ref(),
             None => self.connection.certificate().map(|certificate| &certificate.content),
         }
     }
 
-    /// Makes a request that a node hands on one of that node's client. `is_nodes` says whether a secret is that of
-    /// a node; where there are none, this one is no owner, and hands nothing on that was handed on.
-    ///
-    /// # Errors
-    /// 503: a node that isn't known yet says who its client is.
-    pub(super) fn take_handed_on(
+    /// Whether it has a certificate that doesn't count, because the node that says so was not heard yet.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.forwarded.as_ref().is_some_and(|client| client.is_unproven)
+    }
+
+    /// Replaces the request's client by the one that a forwarding node names, as far as that node is believed.
+    /// `authenticates` says whether a secret is that of a node.
+    pub(super) fn accept_forwarded(
         &self,
         request: &mut Request,
-        is_nodes: Option<impl Fn(&TokenHash) -> bool>,
-    ) -> Result<(), ApiError> {
+        authenticates: impl FnOnce(&TokenHash) -> bool,
+    ) {
         let headers = request.headers_mut();
-        let Some(from) = headers.remove(HANDED_ON) else { return Ok(()) };
+        let Some(from) = headers.remove(FORWARDED) else { return };
         let own = self.connection.origin();
-        let mut client = HandedOn {
+        let mut client = Forwarded {
             origin: Origin { is_local: own.is_local && from == FROM_LOCAL, ..own },
             certificate: None,
+            is_unproven: false,
         };
         let secret = headers.remove(NODE_SECRET);
         let certificate = headers.remove(CLIENT_CERT);
         let address = headers.remove(header::FORWARDED);
-        if let (Some(secret), Some(is_nodes)) = (secret, is_nodes) {
-            if is_nodes(&TokenHash::of(secret.as_bytes())) {
+        if let Some(secret) = secret {
+            if authenticates(&TokenHash::of(secret.as_bytes())) {
                 let address = address.as_ref().and_then(read_address);
                 client.origin.address = address.unwrap_or(own.address);
                 client.certificate = certificate.as_ref().and_then(read_certificate);
-            } else if certificate.is_some() && !headers.contains_key(header::AUTHORIZATION) {
-                let what = "the node that hands this on was not heard here yet, so that its client's \
-                            certificate does not count";
-                return Err(ApiError::unavailable(what));
+            } else {
+                client.is_unproven = certificate.is_some();
             }
         }
-        let client = Self { handed_on: Some(Arc::new(client)), ..self.clone() };
-        request.extensions_mut().insert(Caller(client));
-        Ok(())
+        let client = Self { forwarded: Some(Arc::new(client)), ..self.clone() };
+        request.extensions_mut().insert(client);
     }
 
-    /// Has headers say whom a node hands a request on for; with its secret where the owner is to believe it.
-    pub(super) fn hand_on(&self, headers: &mut HeaderMap, secret: Option<&TokenSecret>) {
-        for name in OF_NODES {
+    /// Has headers say whom a node forwards a request for; with its secret where the owner is to believe it.
+    pub(super) fn forward_headers(&self, headers: &mut HeaderMap, secret: Option<&TokenSecret>) {
+        for name in NODE_HEADERS {
             headers.remove(name);
         }
         let origin = self.origin();
-        headers.insert(HANDED_ON, if origin.is_local { FROM_LOCAL } else { FROM_ELSEWHERE });
+        headers.insert(FORWARDED, if origin.is_local { FROM_LOCAL } else { FROM_ELSEWHERE });
         let Some(secret) = secret.and_then(|secret| HeaderValue::try_from(secret.reveal()).ok())
         else {
             return;
@@ -145,11 +141,16 @@ impl Client {
         {
             headers.extend(write_address(address).map(|value| (header::FORWARDED, value)));
         }
-        let certificate = self.connection.certificate().map(|certificate| &certificate.der);
-        let certificate = certificate.filter(|der| der.len() <= CERTIFICATE_MAX_BYTES);
-        let value = certificate
-            .and_then(|der| HeaderValue::try_from(format!(":{}:", STANDARD.encode(der))).ok());
-        headers.extend(value.map(|value| (CLIENT_CERT, value)));
+        // A token counts before a certificate.
+        if !headers.contains_key(header::AUTHORIZATION) {
+            headers.extend(self.write_certificate().map(|value| (CLIENT_CERT, value)));
+        }
+    }
+
+    fn write_certificate(&self) -> Option<HeaderValue> {
+        let der = &self.connection.certificate()?.der;
+        let is_short = der.len() <= CERTIFICATE_MAX_BYTES;
+        is_short.then(|| HeaderValue::try_from(format!(":{}:", STANDARD.encode(der))).ok())?
     }
 }
 
@@ -172,16 +173,12 @@ fn read_certificate(value: &HeaderValue) -> Option<Certificate> {
     Certificate::read(&STANDARD.decode(text).ok()?).ok()
 }
 
-/// The client of a request, for handlers.
-#[derive(Clone)]
-pub(super) struct Caller(pub(super) Client);
-
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
+impl<S: Send + Sync> FromRequestParts<S> for Client {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let known = parts.extensions.get::<Self>().cloned();
-        Ok(known.unwrap_or_else(|| Self(Connection::alone().into())))
+        Ok(known.unwrap_or_else(|| Connection::alone().into()))
     }
 }
 
@@ -209,17 +206,18 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["shop.internal".to_owned()]).unwrap();
         let der = made.cert.der().clone();
         let client = client(origin);
-        client.presented(ClientCertificate { content: Certificate::read(&der).unwrap(), der });
+        let content = Certificate::read(&der).unwrap();
+        client.connection().presented(ClientCertificate { content, der });
         client
     }
 
-    /// What an owner makes of a request of `client` that a node, which connects from `node`, hands on.
-    fn handed_on(
+    /// What an owner makes of a request of `client` that a node, which connects from `node`, forwards.
+    fn forwarded(
         client: &Client,
         node: Origin,
         secret: Option<&TokenSecret>,
         known: Option<&TokenSecret>,
-    ) -> Result<Client, u16> {
+    ) -> Client {
         let mut request = Request::new(Body::empty());
         // What a client says itself doesn't count.
         for (name, value) in
@@ -227,27 +225,25 @@ mod tests {
         {
             request.headers_mut().append(name, value.parse().unwrap());
         }
-        client.hand_on(request.headers_mut(), secret);
+        client.forward_headers(request.headers_mut(), secret);
         let known = known.map(TokenSecret::hash);
-        let is_nodes = Some(|secret: &TokenHash| Some(secret) == known.as_ref());
-        let taken = self::client(node).take_handed_on(&mut request, is_nodes);
-        taken.map_err(|error| error.problem().status)?;
-        assert!(OF_NODES.iter().all(|name| !request.headers().contains_key(name)));
-        Ok(request.extensions().get::<Caller>().unwrap().0.clone())
+        let authenticates = |secret: &TokenHash| Some(secret) == known.as_ref();
+        self::client(node).accept_forwarded(&mut request, authenticates);
+        assert!(NODE_HEADERS.iter().all(|name| !request.headers().contains_key(name)));
+        request.extensions().get::<Client>().unwrap().clone()
     }
 
     #[test]
     fn a_node_that_proves_itself_is_believed() {
         let secret = TokenSecret::generate().unwrap();
         let far = with_certificate(origin(FAR));
-        let taken = handed_on(&far, origin([10, 0, 0, 2]), Some(&secret), Some(&secret)).unwrap();
+        let taken = forwarded(&far, origin([10, 0, 0, 2]), Some(&secret), Some(&secret));
         assert_eq!(taken.origin().address, origin(FAR).address);
-        assert!(!taken.origin().is_local && taken.is_handed_on());
+        assert!(!taken.origin().is_local && taken.is_forwarded() && !taken.is_unproven());
         assert!(taken.certificate().unwrap().covers("shop.internal"));
 
         let address: IpAddr = "2001:db8:1:2:3::4".parse().unwrap();
-        let taken =
-            handed_on(&client(origin(address)), origin(FAR), Some(&secret), Some(&secret)).unwrap();
+        let taken = forwarded(&client(origin(address)), origin(FAR), Some(&secret), Some(&secret));
         assert_eq!(taken.origin().address, address.into());
         assert!(taken.certificate().is_none());
     }
@@ -256,29 +252,38 @@ mod tests {
     fn a_node_that_does_not_can_only_take_rights_away() {
         let (secret, other) = (TokenSecret::generate().unwrap(), TokenSecret::generate().unwrap());
         let far = with_certificate(origin(FAR));
-        let taken = handed_on(&far, origin(NEAR), None, Some(&secret)).unwrap();
-        assert_eq!(taken.origin().address, origin(NEAR).address);
-        assert!(!taken.origin().is_local && taken.certificate().is_none());
-        // It may be one that was not heard yet.
-        assert_eq!(handed_on(&far, origin(NEAR), Some(&other), Some(&secret)).err(), Some(503));
-        let plain = client(origin(FAR));
-        let taken = handed_on(&plain, origin(NEAR), Some(&other), Some(&secret)).unwrap();
-        assert_eq!(taken.origin().address, origin(NEAR).address);
+        for shown in [None, Some(&other)] {
+            let taken = forwarded(&far, origin(NEAR), shown, Some(&secret));
+            assert_eq!(taken.origin().address, origin(NEAR).address);
+            assert!(!taken.origin().is_local && taken.certificate().is_none());
+            // It may be one that was not heard yet.
+            assert_eq!(taken.is_unproven(), shown.is_some());
+        }
+        let taken = forwarded(&client(origin(FAR)), origin(NEAR), Some(&other), Some(&secret));
+        assert!(!taken.is_unproven());
 
         for (from, node, is_local) in
             [(NEAR, NEAR, true), (NEAR, FAR, false), (FAR, NEAR, false), (FAR, FAR, false)]
         {
-            let taken = handed_on(&client(origin(from)), origin(node), None, None).unwrap();
+            let taken = forwarded(&client(origin(from)), origin(node), None, None);
             assert_eq!(taken.origin().is_local, is_local, "{from:?} {node:?}");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_left_out_where_a_token_counts() {
+        let secret = TokenSecret::generate().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"));
+        with_certificate(origin(FAR)).forward_headers(&mut headers, Some(&secret));
+        assert!(headers.contains_key(NODE_SECRET) && !headers.contains_key(CLIENT_CERT));
     }
 
     #[test]
     fn who_is_connected_speaks_for_itself() {
         let mut request = Request::new(Body::empty());
         request.headers_mut().insert("client-cert", ":AAAA:".parse().unwrap());
-        let is_nodes = Some(|_: &TokenHash| true);
-        client(origin(FAR)).take_handed_on(&mut request, is_nodes).unwrap();
-        assert!(request.extensions().get::<Caller>().is_none());
+        client(origin(FAR)).accept_forwarded(&mut request, |_| true);
+        assert!(request.extensions().get::<Client>().is_none());
     }
 }

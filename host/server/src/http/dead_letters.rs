@@ -10,7 +10,7 @@ use http::HeaderMap;
 use usher_broker::{self as broker, DeadLetterPage, DeadLetterQuery, Operated, Operation};
 use usher_event::{FailureClass, Recording, SubscriptionName};
 
-use super::client::Caller;
+use super::client::Client;
 use super::params::{Params, PathParams, number, page};
 use super::problem::ApiError;
 use super::state::{Api, Node};
@@ -55,7 +55,7 @@ fn query(asked: DeadLettersQuery) -> Result<DeadLetterQuery, ApiError> {
 pub(super) async fn list(
     State(node): State<Node>,
     identity: Identity,
-    Caller(client): Caller,
+    client: Client,
     Params(asked): Params<DeadLettersQuery>,
 ) -> Result<Response, ApiError> {
     let room = answers::room(&node, &client).await?;
@@ -69,7 +69,7 @@ pub(super) async fn list(
 /// How many dead letters there are of each subscription and reason.
 pub(super) async fn reasons(
     State(node): State<Node>,
-    Caller(client): Caller,
+    client: Client,
     Params(asked): Params<DeadLettersQuery>,
 ) -> Result<Response, ApiError> {
     let named_max = page(asked.max)?;
@@ -152,7 +152,7 @@ pub(super) fn read_recording(json: &[u8]) -> Result<usher_api::Recording, ApiErr
 /// What the last attempt of a dead letter was told.
 pub(super) async fn recording(
     State(node): State<Node>,
-    Caller(client): Caller,
+    client: Client,
     PathParams(id): PathParams<String>,
 ) -> Result<Response, ApiError> {
     let id = number("id", &id)?;
@@ -188,13 +188,13 @@ pub(super) async fn discard(
 pub(super) async fn redrive_edited(
     State(api): State<Api>,
     identity: Identity,
-    Caller(client): Caller,
+    client: Client,
     PathParams(id): PathParams<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<DeadLetterGone>, ApiError> {
     let id = number("id", &id)?;
-    let event = ingest::one_structured(&api, &client, &headers, body).await?;
+    let event = ingest::one_structured(&api, client.connection(), &headers, body).await?;
     gone(id, operate(&api, &identity, Operation::RedriveEdited { id, edited: event }).await?)
 }
 

@@ -14,7 +14,7 @@ use tracing::warn;
 use usher_broker::ReadOrder;
 
 use super::answers::json_bytes;
-use super::client::Caller;
+use super::client::Client;
 use super::log::Reader;
 use super::params::{Params, PathParams, filter, number, page, subscription};
 use super::problem::ApiError;
@@ -31,7 +31,7 @@ pub(super) const FIRST_SEQUENCE: u64 = 1;
 pub(super) async fn list(
     State(node): State<Node>,
     identity: Identity,
-    Caller(client): Caller,
+    client: Client,
     Params(asked): Params<EventsQuery>,
 ) -> Result<Response, ApiError> {
     let missing = page(asked.max)?;

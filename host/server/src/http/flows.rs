@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::answers;
-use super::client::Caller;
+use super::client::Client;
 use super::params::{PathParams, number};
 use super::problem::ApiError;
 use super::state::Api;
@@ -15,7 +15,7 @@ use crate::project;
 pub(super) async fn one(
     State(api): State<Api>,
     identity: Identity,
-    Caller(client): Caller,
+    client: Client,
     PathParams(id): PathParams<String>,
 ) -> Result<Response, ApiError> {
     let room = answers::room(&api, &client).await?;

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -49,9 +50,8 @@ const ANYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
 #[derive(Clone)]
 struct ToOwner {
     url: String,
-    client: legacy::Client<Connector, Body>,
-    /// Whether TLS shows that it is the owner.
-    is_verified: bool,
+    pool: legacy::Client<Connector, Body>,
+    is_tls: bool,
 }
 
 /// Hands requests on.
@@ -67,6 +67,8 @@ pub(crate) struct Forwarder {
     secret: TokenSecret,
     /// Connections to the owner's URL, as it was last.
     to_owner: Mutex<Option<ToOwner>>,
+    /// The epoch of the owner that the log says can't be asked.
+    unreachable: AtomicU64,
 }
 
 impl Forwarder {
@@ -78,7 +80,8 @@ impl Forwarder {
         secret: TokenSecret,
         owner: impl Fn() -> Option<Owner> + Send + Sync + 'static,
     ) -> Self {
-        Self { node, ca, own, secret, owner: Box::new(owner), to_owner: Mutex::default() }
+        let (owner, to_owner, unreachable) = (Box::new(owner), Mutex::default(), AtomicU64::new(0));
+        Self { node, ca, own, secret, owner, to_owner, unreachable }
     }
 
     /// The owner, if one is known that isn't about to leave.
@@ -105,7 +108,7 @@ impl Forwarder {
         client: &Client,
     ) -> Result<Response, ApiError> {
         let node = &self.node;
-        if client.is_handed_on() {
+        if client.is_forwarded() {
             let owner = self.owner().map_or_else(|| "not known".to_owned(), |owner| owner.node);
             let what = format!("{node} was taken for the owner of the journal, which is {owner}");
             return Err(ApiError::unavailable(what));
@@ -130,6 +133,10 @@ impl Forwarder {
                 Ok(response)
             }
             Err(error) => {
+                if self.unreachable.swap(owner.epoch, Ordering::Relaxed) != owner.epoch {
+                    let error = format!("{error:#}");
+                    tracing::warn!(owner = owner.node, url, error, "the owner can't be asked");
+                }
                 let what = format!(
                     "the owner of the journal, {}, can't be asked: {error:#}; if it has failed, another node \
                      takes over",
@@ -156,8 +163,8 @@ impl Forwarder {
         for name in HOP_BY_HOP {
             headers.remove(name);
         }
-        client.hand_on(headers, to_owner.is_verified.then_some(&self.secret));
-        let asked = to_owner.client.request(request);
+        client.forward_headers(headers, self.secret_for(&to_owner));
+        let asked = to_owner.pool.request(request);
         let mut response = tokio::select! {
             response = asked => response?,
             () = self.until_another_owner(owner) => anyhow::bail!("it isn't the owner any more"),
@@ -181,6 +188,10 @@ impl Forwarder {
         }
     }
 
+    fn secret_for(&self, owner: &ToOwner) -> Option<&TokenSecret> {
+        owner.is_tls.then_some(&self.secret)
+    }
+
     fn to(&self, url: &str) -> anyhow::Result<ToOwner> {
         let mut kept = self.to_owner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = kept.as_ref().filter(|known| known.url == url) {
@@ -192,11 +203,11 @@ impl Forwarder {
             true => Some(self.tls()?),
             false => None,
         };
-        let is_verified = tls.is_some();
+        let is_tls = tls.is_some();
         let addresses = ANYWHERE.iter().filter_map(|range| range.parse::<AddressRange>().ok());
         let connector = Connector { origin: Arc::new(origin), addresses: addresses.collect(), tls };
-        let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
-        Ok(kept.insert(ToOwner { url: url.to_owned(), client, is_verified }).clone())
+        let pool = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Ok(kept.insert(ToOwner { url: url.to_owned(), pool, is_tls }).clone())
     }
 
     fn tls(&self) -> anyhow::Result<Arc<ClientConfig>> {
@@ -248,6 +259,23 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+
+    #[test]
+    fn the_secret_goes_over_tls_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let made = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+        std::fs::write(&ca, made.cert.pem()).unwrap();
+        let secret = TokenSecret::generate().unwrap();
+        let forwarder = Forwarder::new("a".to_owned(), Some(ca), None, secret, || None);
+        for (url, is_tls) in [("http://10.0.0.1:7171", false), ("https://10.0.0.1:7171", true)] {
+            assert_eq!(
+                forwarder.secret_for(&forwarder.to(url).unwrap()).is_some(),
+                is_tls,
+                "{url}"
+            );
+        }
+    }
 
     #[tokio::test]
     async fn what_never_ends_is_broken_off_and_what_ends_is_not() {

@@ -12,7 +12,7 @@ use usher_broker::BrokerError;
 use usher_event::{Event, SpanAbout, SpanKind, TraceContext, http_binary, json, media};
 
 use super::body::{self, RequestBody};
-use super::client::Caller;
+use super::client::Client;
 use super::connections::Connection;
 use super::encoding::Encoding;
 use super::ingest_span::IngestSpan;
@@ -27,12 +27,12 @@ const REQUEST_ORIGIN: &str = "webhook-request-origin";
 pub(super) async fn publish(
     State(api): State<Api>,
     identity: Identity,
-    Caller(client): Caller,
+    client: Client,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
     let mut span = IngestSpan::begin(&api, routes::PUBLISH.path, &headers);
-    let published = take(&api, &identity, &client, &headers, body, &mut span).await;
+    let published = take(&api, &identity, client.connection(), &headers, body, &mut span).await;
     span.end(published.as_ref().map(|(status, _)| *status));
     published
 }

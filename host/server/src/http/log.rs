@@ -86,7 +86,7 @@ impl Reader {
     /// # Errors
     /// The log can't be read.
     pub(super) async fn page(&mut self, max: usize) -> Result<Page, BrokerError> {
-        let share = self.node.answers.take(&self.client, PAGE_BYTES).await;
+        let share = self.node.answers.take(self.client.connection(), PAGE_BYTES).await;
         let mut share = share.ok_or(BrokerError::Closed)?;
         let query = EventQuery {
             from: self.rest.start,

@@ -5,7 +5,7 @@ use axum::response::Response;
 use usher_api::{Logs, LogsQuery};
 
 use super::answers;
-use super::client::Caller;
+use super::client::Client;
 use super::params::{Params, page};
 use super::problem::ApiError;
 use super::state::Api;
@@ -13,7 +13,7 @@ use super::state::Api;
 /// The newest lines that match.
 pub(super) async fn list(
     State(api): State<Api>,
-    Caller(client): Caller,
+    client: Client,
     Params(asked): Params<LogsQuery>,
 ) -> Result<Response, ApiError> {
     let max = page(asked.max)?;

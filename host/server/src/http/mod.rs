@@ -10,6 +10,7 @@ mod answers;
 mod arrival;
 mod audit;
 mod authorize;
+mod away;
 mod backup;
 mod blobs;
 mod body;
@@ -54,7 +55,6 @@ mod webhooks;
 pub(crate) mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, Request, State};
@@ -65,9 +65,8 @@ use axum::routing::{self, MethodFilter, MethodRouter};
 use http::Uri;
 use tokio::sync::watch;
 use usher_api::{Method, Route, Scope, routes};
-use usher_broker::BrokerError;
 
-use client::Caller;
+use client::Client;
 pub(crate) use forward::Forwarder;
 pub(crate) use listener::Listener;
 use problem::ApiError;
@@ -81,9 +80,6 @@ pub(crate) use state::{Front, Node};
 pub(crate) use tls::Tls;
 
 use crate::running::Running;
-
-/// How long a read waits once the servers that keep the journal are away.
-const AWAY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Routes that any node answers, with their handlers.
 fn on_every_node<S: Clone + Send + Sync + 'static>() -> Vec<(Route, MethodRouter<S>)>
@@ -202,7 +198,11 @@ fn router(api: Api) -> Router {
         let count = from_fn_with_state((api.node.clone(), WEBHOOKS), count_only);
         router.route(&webhook.path, receive.layer(count))
     });
-    let own = handlers().into_iter().chain(on_every_node());
+    let own = handlers().into_iter().map(|(route, handler)| match route.method {
+        Method::Get => (route, handler.layer(from_fn_with_state(api.clone(), away::read))),
+        _ => (route, handler),
+    });
+    let own = own.chain(on_every_node());
     let routes = own
         .map(|(route, handler)| (route.path.to_owned(), route, handler))
         .chain(others)
@@ -220,21 +220,14 @@ fn router(api: Api) -> Router {
 
 /// What every request goes through first. One layer, not one for each concern: a layer costs each
 /// request a box for its future and a copy of all that is below it.
-async fn enter(
-    State(node): State<Node>,
-    Caller(client): Caller,
-    request: Request,
-    next: Next,
-) -> Response {
-    let (mut request, lent) = arrival::lend(request, &client);
-    let refusal = guard::admit(&node, &client, &request).err().or_else(|| {
-        let is_nodes = node.nodes.as_deref().map(|nodes| |secret: &_| nodes.is_proof(secret));
-        let taken = client.take_handed_on(&mut request, is_nodes);
-        taken.err().map(ApiError::into_response)
+async fn enter(State(node): State<Node>, client: Client, request: Request, next: Next) -> Response {
+    let (mut request, lent) = arrival::lend(request, client.connection());
+    client.accept_forwarded(&mut request, |secret| {
+        node.nodes.as_ref().is_some_and(|nodes| nodes.authenticates(secret))
     });
-    let mut response = match refusal {
-        None => next.run(request).await,
-        Some(refusal) => {
+    let mut response = match guard::admit(&node, client.connection(), &request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => {
             drop(request);
             refusal
         }
@@ -247,7 +240,7 @@ async fn enter(
 /// others are.
 async fn authorized(
     State((node, route)): State<(Node, Route)>,
-    Caller(client): Caller,
+    client: Client,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -260,33 +253,12 @@ async fn authorized(
                 Err(error) => return error.into_response(),
             }
         }
-        match route.method {
-            _ if route.is_on_every_node => {
-                position::answer(&node, request, next).await.into_response()
-            }
-            Method::Get => unless_away(&node, next.run(request)).await,
-            _ => next.run(request).await,
+        match route.is_on_every_node {
+            true => position::answer(&node, request, next).await.into_response(),
+            false => next.run(request).await,
         }
     };
     count(&node, route.path, &method, handled).await
-}
-
-/// Refuses a read that waits for a commit which waits for servers that keep the journal. What changes something
-/// waits with it, and is done once they are back.
-async fn unless_away(node: &Node, response: impl Future<Output = Response>) -> Response {
-    let away = async {
-        while !node.log.is_journal_away() {
-            tokio::time::sleep(AWAY_PATIENCE).await;
-        }
-        tokio::time::sleep(AWAY_PATIENCE).await;
-    };
-    tokio::select! {
-        biased;
-        response = response => response,
-        () = away => {
-            ApiError::from(BrokerError::Away { retry_after: AWAY_PATIENCE }).into_response()
-        }
-    }
 }
 
 /// Counts the requests of a path that has no scope.

@@ -8,7 +8,7 @@ use usher_api::{StateQuery, StateValue, StateValues};
 use usher_broker::StateRecord;
 
 use super::answers;
-use super::client::Caller;
+use super::client::Client;
 use super::params::{Params, PathParams, page};
 use super::plugins::plugin;
 use super::problem::ApiError;
@@ -17,7 +17,7 @@ use super::state::Node;
 /// Values by bucket and key.
 pub(super) async fn list(
     State(node): State<Node>,
-    Caller(client): Caller,
+    client: Client,
     PathParams(name): PathParams<String>,
     Params(asked): Params<StateQuery>,
 ) -> Result<Response, ApiError> {

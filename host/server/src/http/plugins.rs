@@ -13,7 +13,7 @@ use usher_router::Standing;
 
 use super::answers;
 use super::blobs::PATIENCE;
-use super::client::Caller;
+use super::client::Client;
 use super::dead_letters::read_recording;
 use super::detached::detached;
 use super::params::{PathParams, number};
@@ -120,7 +120,7 @@ pub(super) async fn recordings(
 /// Returns one of a plugin's recordings.
 pub(super) async fn recording(
     State(api): State<Api>,
-    Caller(client): Caller,
+    client: Client,
     PathParams((name, asked)): PathParams<(String, String)>,
 ) -> Result<Response, ApiError> {
     let (name, asked) = (plugin(&name)?, number("number", &asked)?);
@@ -137,7 +137,7 @@ pub(super) async fn recording(
 /// Returns the bytes of the component that serves a plugin.
 pub(super) async fn component(
     State(api): State<Api>,
-    Caller(client): Caller,
+    client: Client,
     PathParams(name): PathParams<String>,
 ) -> Result<Response, ApiError> {
     let PluginSettings { name, digest, .. } = serving(&api, &plugin(&name)?)?;
@@ -147,7 +147,7 @@ pub(super) async fn component(
     // Not removed by a change of the plugin while it is read.
     let file = File::open(&path).map_err(failed)?;
     let size_bytes = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or(usize::MAX);
-    let room = api.blobs.take_within(&client, size_bytes, PATIENCE).await;
+    let room = api.blobs.take_within(client.connection(), size_bytes, PATIENCE).await;
     let room = room.ok_or_else(|| ApiError::busy("too much is being read; try again"))?;
     // The read owns the reservation, since it continues if the client disconnects.
     let read = tokio::task::spawn_blocking(move || {

@@ -30,7 +30,7 @@ use tower::Service as _;
 use tracing::debug;
 use usher_tls::Certificate;
 
-use super::client::{Caller, ClientCertificate};
+use super::client::{Client, ClientCertificate};
 use super::connections::{Connection, Sending};
 use super::listener::Stream;
 use super::problem::{self, HEADER_MAX_BYTES};
@@ -316,7 +316,7 @@ async fn answer(
 ) -> Result<http::Response<SentBody>, Infallible> {
     let is_http2 = request.version() == Version::HTTP_2;
     client.request_began();
-    request.extensions_mut().insert(Caller(Arc::clone(&client).into()));
+    request.extensions_mut().insert(Client::from(Arc::clone(&client)));
     let is_spare = client.is_spare;
     let sending = is_http2.then(|| client.sending());
     let leaving = ResponseGuard(client);

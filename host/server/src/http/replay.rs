@@ -7,7 +7,7 @@ use axum::response::Response;
 use usher_broker::{Disposition, Operated, Operation, REPLAY_MAX_EVENTS, ReplayQuery, Replayable};
 
 use super::answers;
-use super::client::Caller;
+use super::client::Client;
 use super::events::FIRST_SEQUENCE;
 use super::params::{Params, PathParams, filter, subscription};
 use super::problem::ApiError;
@@ -62,7 +62,7 @@ pub(super) async fn replay(
 pub(super) async fn dry_run(
     State(api): State<Api>,
     identity: Identity,
-    Caller(client): Caller,
+    client: Client,
     PathParams((plugin, local)): PathParams<(String, String)>,
     Params(asked): Params<usher_api::ReplayQuery>,
 ) -> Result<Response, ApiError> {

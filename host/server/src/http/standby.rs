@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, any, get};
 use http::header;
 use usher_api::{Route, routes};
 
-use super::client::Caller;
+use super::client::Client;
 use super::forward::Forwarder;
 use super::problem::ApiError;
 use super::state::Node;
@@ -40,7 +40,7 @@ pub(crate) fn standby(node: Node, forwarder: Arc<Forwarder>) -> Router {
 /// Reads here, or has the owner do so where that may help.
 async fn read(
     State((node, forwarder, route)): State<(Node, Arc<Forwarder>, Route)>,
-    Caller(client): Caller,
+    client: Client,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
@@ -52,10 +52,10 @@ async fn read(
     for about_body in [header::CONTENT_LENGTH, header::EXPECT] {
         again.headers_mut().remove(about_body);
     }
-    if client.is_handed_on() || node.log.check().is_err() {
+    if client.is_forwarded() || node.log.check().is_err() {
         return forwarder.answer(again, &client).await;
     }
-    let response = authorized(State((node, route)), Caller(client.clone()), request, next).await;
+    let response = authorized(State((node, route)), client.clone(), request, next).await;
     // The owner may know the token, or have what isn't here yet.
     if response.status().is_client_error() || response.status().is_server_error() {
         return forwarder.answer(again, &client).await.or(Ok(response));
@@ -65,7 +65,7 @@ async fn read(
 
 async fn hand_on(
     State(forwarder): State<Arc<Forwarder>>,
-    Caller(client): Caller,
+    client: Client,
     request: Request,
 ) -> Result<Response, ApiError> {
     forwarder.answer(request, &client).await

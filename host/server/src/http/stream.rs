@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::warn;
 use usher_broker::{ReadOrder, Watch};
 
-use super::client::Caller;
+use super::client::Client;
 use super::log::Reader;
 use super::params::{Params, filter, number};
 use super::problem::ApiError;
@@ -44,7 +44,7 @@ pub(super) const COMMENT: &[u8] = b":\n\n";
 pub(super) async fn follow(
     State(node): State<Node>,
     identity: Identity,
-    Caller(client): Caller,
+    client: Client,
     Params(asked): Params<StreamQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {

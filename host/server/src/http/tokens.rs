@@ -9,7 +9,7 @@ use usher_access::{PREFIX_MAX_BYTES, Permissions, SCOPES_MAX};
 use usher_api::{NewToken, Timestamp, TokenCreated, TokenRevoked, Tokens};
 use usher_event::{TokenName, media};
 
-use super::client::Caller;
+use super::client::Client;
 use super::detached::detached;
 use super::ingest;
 use super::params::PathParams;
@@ -27,7 +27,7 @@ pub(super) async fn list(State(api): State<Api>) -> Json<Tokens> {
 pub(super) async fn create(
     State(api): State<Api>,
     identity: Identity,
-    Caller(client): Caller,
+    client: Client,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -35,7 +35,7 @@ pub(super) async fn create(
     if content_type.is_none_or(|value| media::essence(value) != "application/json") {
         return Err(ApiError::unsupported_media_type("send the token as application/json"));
     }
-    let body = ingest::read(&api, &client, &headers, body).await?;
+    let body = ingest::read(&api, client.connection(), &headers, body).await?;
     let new: NewToken = serde_json::from_slice(body.json()?)
         .map_err(|error| ApiError::invalid(format!("the token: {error}")))?;
     let NewToken { name, scopes, source_prefix, expires } = new;

@@ -11,7 +11,7 @@ use usher_event::Digest;
 use usher_webhooks::{Received, Rejected, Webhook};
 
 use super::authorize::identify;
-use super::client::{Caller, Client};
+use super::client::Client;
 use super::ingest::{Timed, append, check_open, read};
 use super::ingest_span::IngestSpan;
 use super::problem::{ApiError, Challenge};
@@ -22,7 +22,7 @@ use usher_api::{Accepted, Scope};
 /// Receives a request to the webhook with this place in the configuration.
 pub(super) async fn receive(
     State((api, place)): State<(Api, usize)>,
-    Caller(client): Caller,
+    client: Client,
     request: Request,
 ) -> Response {
     let Some(webhook) = api.running.config.webhooks.get(place) else {
@@ -70,7 +70,7 @@ async fn take(
         true => None,
         false => Some(identify(api, client, Scope::Publish, &head.uri, &head.headers)?),
     };
-    let body = read(api, client, &head.headers, body).await?;
+    let body = read(api, client.connection(), &head.headers, body).await?;
     let now_ms = api.running.clock.now_ms();
     let received = webhook.receive(&head.headers, &body.bytes, now_ms, &random_id);
     let event = match received.map_err(|rejected| refuse(api, webhook, client, rejected))? {

@@ -2,16 +2,20 @@
 
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::bail;
-use usher_broker::{JOURNAL, Options, copied_until};
+use usher_broker::{Options, copied_until};
 use usher_cli::ui::{CliError, Output};
 use usher_config as config;
-use usher_jetstream::{Copied, JetStreamOptions, copy_to_stream};
+use usher_jetstream::{Copied, JetStreamJournal, JetStreamOptions, copy_to_stream};
 use usher_journal::{Journal as _, LocalJournal};
 
 use super::args::{JournalCopyArgs, JournalEngine};
 use crate::run::standby::{SharedByNodes, open};
+
+/// Within which time an owner tells that it is there, twice.
+const OWNER_HEARD_WITHIN: Duration = Duration::from_millis(700);
 
 /// Copies a journal, and opens it as a node would. The data folder is a whole copy of it either way.
 pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliError> {
@@ -36,11 +40,9 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
     let (options, target) = (Options::new(&config.data), place.clone());
     let mut copied = None;
     let copy = || -> anyhow::Result<(u64, u64)> {
-        if is_to_stream {
-            check_source(&config.data)?;
-        }
         let (standby, journal) = open(options, place, |folder| {
             if is_to_stream {
+                check_source(&config.data, folder)?;
                 copied = Some(copy_to_stream(folder, target)?);
             }
             Ok(())
@@ -48,7 +50,10 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
         let shared = SharedByNodes::of(&journal);
         let blobs = match args.to {
             JournalEngine::Jetstream => standby.share_blobs(&shared)?,
-            JournalEngine::Embedded => standby.fetch_blobs(&shared)?,
+            JournalEngine::Embedded => {
+                check_no_owner(&journal)?;
+                standby.fetch_blobs(&shared)?
+            }
         };
         standby.catch_up()?;
         let records = journal.end() - journal.start();
@@ -65,10 +70,19 @@ pub(crate) fn copy(args: &JournalCopyArgs, out: &mut Output) -> Result<(), CliEr
     out.text(&format!("{records} records{known} and {blobs} blobs are copied and compared\n"))
 }
 
+/// Refuses to copy what grows meanwhile.
+fn check_no_owner(journal: &JetStreamJournal) -> anyhow::Result<()> {
+    std::thread::sleep(OWNER_HEARD_WITHIN);
+    match journal.owner().filter(|owner| !owner.is_leaving) {
+        Some(owner) => bail!("node {} owns the journal: stop all nodes first", owner.node),
+        None => Ok(()),
+    }
+}
+
 /// Refuses a data folder without a journal, and a backup. The tokens of that count no more once a router has
 /// started with it: not before, and others would take them over.
-fn check_source(data: &Path) -> anyhow::Result<()> {
-    let Some(journal) = LocalJournal::read_only(&data.join(JOURNAL))? else {
+fn check_source(data: &Path, journal: &Path) -> anyhow::Result<()> {
+    let Some(journal) = LocalJournal::read_only(journal)? else {
         bail!("there is no journal in {}: nothing to copy", data.display());
     };
     if copied_until(data)? == Some(journal.end()) {

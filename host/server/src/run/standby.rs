@@ -15,7 +15,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use usher_broker::{EmbeddedBroker, OpenError, Options, SharedBlobs, Standby, StandbyLog};
+use usher_broker::{
+    EmbeddedBroker, OpenError, Options, SharedBlobs, Standby, StandbyLog, StandbyStores,
+};
 use usher_config::{Config, Listen, LiveConfig};
 use usher_event::{Digest, Tracing};
 use usher_executors::{Executor, Introduction, Report};
@@ -57,7 +59,7 @@ impl PluginRunner {
     /// What handles deliveries for the owner.
     fn executor(
         &self,
-        standby: &Standby,
+        stores: StandbyStores,
         journal: &JetStreamJournal,
     ) -> anyhow::Result<Arc<Executor>> {
         let Self { runtime, config, tracing, guests, cache, is_drained, introduction } = self;
@@ -68,7 +70,7 @@ impl PluginRunner {
             introduction.clone(),
             Arc::clone(runtime),
             Arc::clone(config),
-            standby.stores(),
+            stores,
             tracing.clone(),
             guests.clone(),
             Arc::clone(is_drained),
@@ -138,8 +140,8 @@ pub(super) async fn own(
             check_name(&journal).await?;
         }
         let blobs = Arc::new(SharedByNodes::of(&journal));
-        let standby = standby.with_log(&answers.log, blobs);
-        let executor = plugins.executor(&standby, &journal)?;
+        let (standby, stores) = standby.with_log(&answers.log, blobs);
+        let executor = plugins.executor(stores, &journal)?;
         let questions = journal.link().questions().await?;
         let versions = Versions {
             data: data.clone(),
@@ -161,7 +163,7 @@ pub(super) async fn own(
                 return Ok(Owned { broker, journal });
             }
             Err(OpenError::Refused { source: JournalError::Fenced { newer, .. }, .. }) => {
-                tracing::info!(epoch = newer, "another node has taken over first");
+                tracing::info!(epoch = newer, "another node owns the journal");
                 until_closed(journal).await;
             }
             Err(error) => return Err(anyhow!("{error}")),
@@ -211,15 +213,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) fn open(
     options: Options,
     place: JetStreamOptions,
-    before: impl FnOnce(&Path) -> Result<(), JournalError>,
+    before: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<(Standby, Arc<JetStreamJournal>)> {
-    let mut opened = None;
+    let (mut opened, mut refused) = (None, None);
     let standby = Standby::open(options, |folder, local| {
-        before(folder)?;
+        if let Err(error) = before(folder) {
+            let what = error.to_string();
+            refused = Some(error);
+            return Err(JournalError::Failed(what));
+        }
         let journal = Arc::new(JetStreamJournal::open(folder, local, place)?);
         opened = Some(Arc::clone(&journal));
         Ok(journal)
     });
+    // It isn't the folder's.
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
     let standby = standby.map_err(|error| anyhow!("{error}"))?;
     let journal = opened.ok_or_else(|| anyhow!("the journal was not opened"))?;
     Ok((standby, journal))

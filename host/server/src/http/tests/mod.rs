@@ -2,6 +2,7 @@
 //! `live`, with sockets over the real one in memory).
 
 mod access;
+mod away;
 mod live;
 mod routes;
 mod standby;

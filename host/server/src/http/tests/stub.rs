@@ -37,6 +37,8 @@ pub(super) struct Stub {
     pub(super) poisoned: watch::Sender<Option<String>>,
     /// What was published.
     pub(super) published: Mutex<Vec<Event>>,
+    /// While true, the committer waits for servers.
+    pub(super) is_away: watch::Sender<bool>,
     committed: watch::Sender<u64>,
 }
 
@@ -47,6 +49,7 @@ impl Stub {
             fails: Mutex::default(),
             poisoned: watch::Sender::new(None),
             published: Mutex::default(),
+            is_away: watch::Sender::new(false),
             committed: watch::Sender::new(2),
         })
     }
@@ -173,6 +176,7 @@ impl Deliveries for Stub {
     }
 
     async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>, BrokerError> {
+        self.is_away.subscribe().wait_for(|is_away| !is_away).await.unwrap();
         self.works()?;
         Ok(vec![SubscriptionStatus {
             subscription: Arc::new(Subscription {
@@ -340,10 +344,6 @@ impl Log for Stub {
         Ok(records.into_iter().filter(|record| record.number > after).collect())
     }
 
-    fn is_journal_away(&self) -> bool {
-        false
-    }
-
     fn read_blob(&self, digest: &Digest) -> Result<Option<(BlobInfo, Bytes)>, BrokerError> {
         self.works()?;
         self.blobs().read(digest).map_err(|error| BrokerError::Read(error.0))
@@ -455,7 +455,8 @@ impl Reader for Stub {
     }
 
     fn stats(&self) -> BrokerStats {
-        BrokerStats { appended: 2, last_sequence: 2, ..BrokerStats::default() }
+        let is_journal_away = *self.is_away.borrow();
+        BrokerStats { appended: 2, last_sequence: 2, is_journal_away, ..BrokerStats::default() }
     }
 }
 

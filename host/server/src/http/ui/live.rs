@@ -17,7 +17,7 @@ use usher_ui::Screen;
 use super::session::Session;
 use super::source::OwnApi;
 use super::state::Ui;
-use crate::http::client::{Caller, Client};
+use crate::http::client::Client;
 use crate::http::problem::ApiError;
 use crate::http::state::stopped;
 use crate::http::stream::{COMMENT, Place, sent_events};
@@ -48,7 +48,7 @@ struct Live {
 /// Follows a screen, without an end.
 pub(super) async fn follow(
     State(ui): State<Ui>,
-    Caller(client): Caller,
+    client: Client,
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -104,7 +104,7 @@ impl Live {
                     event.extend(["data: ", line, "\n"]);
                 }
                 event.push('\n');
-                let share = self.ui.api.answers.take(&self.client, event.len()).await?;
+                let share = self.ui.api.answers.take(self.client.connection(), event.len()).await?;
                 return Some(share.charged(event));
             }
             self.silent += 1;

@@ -23,7 +23,7 @@ use usher_ui::{CONTENT_SECURITY_POLICY, Page, Screen};
 use self::session::{NoSession, Session};
 use self::source::OwnApi;
 use self::state::Ui;
-use super::client::Caller;
+use super::client::Client;
 use super::connections::Connection;
 use super::ingest::read;
 use super::problem::ApiError;
@@ -49,12 +49,7 @@ pub(super) fn router(api: Api, routes: Router) -> Router {
 }
 
 /// Leads to the first screen.
-async fn enter(
-    State(ui): State<Ui>,
-    Caller(client): Caller,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+async fn enter(State(ui): State<Ui>, client: Client, uri: Uri, headers: HeaderMap) -> Response {
     // Addresses of the page are relative to its folder, whatever that is called on the outside.
     let folder = if uri.path().ends_with('/') { "" } else { "ui/" };
     let screen = match Session::of(&ui.api, &client, &uri, &headers) {
@@ -68,7 +63,7 @@ async fn enter(
 /// A screen, or a file that it loads.
 async fn file(
     State(ui): State<Ui>,
-    Caller(client): Caller,
+    client: Client,
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -101,7 +96,7 @@ async fn file(
     };
     let query = uri.query().unwrap_or_default();
     let page = usher_ui::page(&source, &session.viewer, screen, query).await;
-    charged(&ui, &client, page).await
+    charged(&ui, client.connection(), page).await
 }
 
 /// Asks for a token.
@@ -134,12 +129,12 @@ impl Login {
 /// Keeps a token in a cookie, if it is valid.
 async fn log_in(
     State(ui): State<Ui>,
-    Caller(client): Caller,
+    client: Client,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let body = match read(&ui.api, &client, &headers, body).await {
+    let body = match read(&ui.api, client.connection(), &headers, body).await {
         Ok(body) if body.bytes.len() <= LOGIN_MAX_BYTES => body,
         Ok(_) => return html(usher_ui::login(Some("that is no token: it is too long"), None)),
         Err(error) => return html(usher_ui::message(&error.problem())),
@@ -174,7 +169,7 @@ async fn log_out(uri: Uri, headers: HeaderMap) -> Response {
 /// Passes a request of the page's script to the API.
 async fn call(
     State(ui): State<Ui>,
-    Caller(client): Caller,
+    client: Client,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (mut head, body) = request.into_parts();
@@ -190,7 +185,7 @@ async fn call(
         path.parse().map_err(|error| ApiError::invalid(format!("path: {error}")))?;
     session.sign(&mut head.headers);
     *passed.headers_mut() = head.headers;
-    passed.extensions_mut().insert(Caller(client));
+    passed.extensions_mut().insert(client);
     let Ok(response) = ui.routes.clone().oneshot(passed).await;
     Ok(response)
 }

@@ -52,7 +52,8 @@ impl Session {
             return Self::with_secret(api, client, uri, secret).map_err(NoSession::Refused);
         }
         let authorization = headers.get(header::AUTHORIZATION).cloned();
-        if needs_token(api, client) && authorization.is_none() && certified(api, client).is_none() {
+        let is_known = authorization.is_some() || certified(api, client).is_some();
+        if needs_token(api, client) && !is_known && !client.is_unproven() {
             return Err(NoSession::Missing);
         }
         let identity = identify(api, client, Scope::Open, uri, headers);

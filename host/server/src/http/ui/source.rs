@@ -9,7 +9,7 @@ use usher_api::Problem;
 use usher_ui::Source;
 
 use super::session::Session;
-use crate::http::client::{Caller, Client};
+use crate::http::client::Client;
 use crate::http::problem::ApiError;
 
 /// Limit on one response of the API that a screen is made of.
@@ -33,7 +33,7 @@ impl<'a> OwnApi<'a> {
         let request = Request::get(path_and_query).body(Body::empty());
         let mut request = request.map_err(|error| failed(&error))?;
         self.session.sign(request.headers_mut());
-        request.extensions_mut().insert(Caller(self.client.clone()));
+        request.extensions_mut().insert(self.client.clone());
         let Ok(response) = self.routes.clone().oneshot(request).await;
         let is_success = response.status().is_success();
         let (mut rest, mut body) = (response.into_body(), Vec::new());
