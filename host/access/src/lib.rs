@@ -1,5 +1,5 @@
 //! Who may do what: the scope that a route requires, the scopes that a token has, and the secret
-//! that proves it.
+//! that proves it. Nodes of a router prove themselves to each other with such a secret, too.
 //!
 //! Nothing here does I/O or knows HTTP.
 
