@@ -111,7 +111,7 @@ pub(crate) struct Node {
     pub(super) patience: Duration,
     /// Turns true when this node answers no more of them; streams end then.
     pub(super) stop: watch::Receiver<bool>,
-    /// Nodes that may say who the clients are whose requests they hand on.
+    /// Nodes that may say who the clients are whose requests they forward.
     pub(super) nodes: Option<Arc<Nodes>>,
 }
 

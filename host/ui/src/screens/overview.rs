@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 use usher_api::{
-    Overview, PluginState, Plugins, Problem, Sample, Sinks, States, Subscriptions, routes,
+    Overview, PluginState, Plugins, Problem, Sample, Sinks, States, Subscription, Subscriptions,
+    routes,
 };
 use usher_wording::{bytes, duration};
 
@@ -16,7 +17,9 @@ pub(crate) async fn show(source: &impl Source) -> Result<Markup, Problem> {
     let states: States = fetch(source, routes::STATES, &[], &()).await?;
     let plugins: Plugins = fetch(source, routes::PLUGINS, &[], &()).await?;
     let sinks: Sinks = fetch(source, routes::SINKS, &[], &()).await?;
-    let subscriptions: Subscriptions = fetch(source, routes::SUBSCRIPTIONS, &[], &()).await?;
+    // How they stand isn't known while the journal's servers are away, which is the time to look here.
+    let subscriptions: Option<Subscriptions> =
+        fetch(source, routes::SUBSCRIPTIONS, &[], &()).await.ok();
     Ok(html! {
         h1 { "Overview" }
         @for state in &states.states {
@@ -26,7 +29,7 @@ pub(crate) async fn show(source: &impl Source) -> Result<Markup, Problem> {
                 p.faint { (cell(&state.concerned.join(", "))) }
             }
         }
-        (figures(&overview, &subscriptions))
+        (figures(&overview, subscriptions.as_ref()))
         div.charts {
             (chart("Events/s", &overview.samples, |one| per_second(one.events, one)))
             (chart("Acknowledged/s", &overview.samples, |one| per_second(one.acked, one)))
@@ -39,21 +42,24 @@ pub(crate) async fn show(source: &impl Source) -> Result<Markup, Problem> {
     })
 }
 
-fn figures(overview: &Overview, subscriptions: &Subscriptions) -> Markup {
+fn figures(overview: &Overview, subscriptions: Option<&Subscriptions>) -> Markup {
     let newest = overview.samples.last();
     let rate = |value: fn(&Sample) -> u64| {
         newest.map_or("–".to_owned(), |sample| short(per_second(value(sample), sample)))
     };
-    let lag: u64 = subscriptions.subscriptions.iter().map(|one| one.lag).sum();
-    let retrying: u64 = subscriptions.subscriptions.iter().map(|one| one.retrying).sum();
+    let sum = |value: fn(&Subscription) -> u64| {
+        let sum =
+            |all: &Subscriptions| all.subscriptions.iter().map(value).sum::<u64>().to_string();
+        subscriptions.map_or("–".to_owned(), sum)
+    };
     let events = (overview.last_sequence + 1).saturating_sub(overview.first_sequence);
     html! {
         dl.figures {
             div { dt { "Events/s" } dd { (rate(|sample| sample.events)) } }
             div { dt { "Acknowledged/s" } dd { (rate(|sample| sample.acked)) } }
             div { dt { "Failed/s" } dd { (rate(|sample| sample.failed)) } }
-            div { dt { "Lag" } dd { (lag) } }
-            div { dt { "Retrying" } dd { (retrying) } }
+            div { dt { "Lag" } dd { (sum(|one| one.lag)) } }
+            div { dt { "Retrying" } dd { (sum(|one| one.retrying)) } }
             div { dt { "Delayed" } dd { (overview.delayed) } }
             div {
                 dt { a href="dead-letters" { "Dead letters" } }

@@ -16,6 +16,9 @@ async fn reads_that_ask_the_committer_are_refused_and_others_are_not() {
     for path in ["/metrics", "/states", "/plugins", "/events", "/overview", "/healthz"] {
         assert_eq!(send(&api, request("GET", path)).await.status, 200, "{path}");
     }
+    let overview = send(&api, request("GET", "/ui/overview")).await;
+    assert_eq!(overview.status, 200);
+    assert!(String::from_utf8_lossy(&overview.body).contains("journal away"), "{overview:?}");
     // Back before it is refused.
     let back = async {
         tokio::time::sleep(Duration::from_millis(500)).await;

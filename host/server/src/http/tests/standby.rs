@@ -1,4 +1,4 @@
-//! The API of a standby without an owner. What it hands on is in the system tests of nodes.
+//! The API of a standby without an owner. What it forwards is in the system tests of nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +89,7 @@ async fn without_an_owner_it_answers_reads_only() {
         // Which methods there are the owner says.
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (503, None), "{answer:?}");
     }
-    // Handed on by another node that takes this one for the owner.
+    // Forwarded by another node that takes this one for the owner.
     let mut misled = request("GET", "/events");
     misled.headers_mut().insert("usher-forwarded", "local".parse().unwrap());
     let answer = standby.send(misled).await;
