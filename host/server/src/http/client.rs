@@ -13,7 +13,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use rustls::pki_types::CertificateDer;
 use usher_access::{TokenHash, TokenSecret};
 use usher_tls::Certificate;
 
@@ -50,12 +49,6 @@ struct Forwarded {
     certificate: Option<Certificate>,
     /// Whether it has a certificate, by the word of a node that isn't known.
     is_unproven: bool,
-}
-
-/// A certificate that a client has presented, and that has been verified.
-pub(super) struct ClientCertificate {
-    pub(super) der: CertificateDer<'static>,
-    pub(super) content: Certificate,
 }
 
 impl From<Arc<Connection>> for Client {
@@ -187,7 +180,7 @@ mod tests {
     use axum::body::Body;
 
     use super::*;
-    use crate::http::connections::Connections;
+    use crate::http::connections::{ClientCertificate, Connections};
 
     const FAR: [u8; 4] = [192, 0, 2, 7];
     const NEAR: [u8; 4] = [127, 0, 0, 1];

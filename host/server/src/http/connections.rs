@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use usher_tls::Certificate;
 
-use super::client::ClientCertificate;
 use crate::access::Address;
 
 /// A client that sends its body faster than this never falls behind.
@@ -67,6 +68,12 @@ pub(super) struct Connection {
     origin: Origin,
     /// Whether it has a spare slot, reserved for health checks and operators.
     pub(super) is_spare: bool,
+}
+
+/// A certificate that a client has presented, and that has been verified.
+pub(super) struct ClientCertificate {
+    pub(super) der: CertificateDer<'static>,
+    pub(super) content: Certificate,
 }
 
 /// Where a client connects from.

@@ -30,8 +30,8 @@ use tower::Service as _;
 use tracing::debug;
 use usher_tls::Certificate;
 
-use super::client::{Client, ClientCertificate};
-use super::connections::{Connection, Sending};
+use super::client::Client;
+use super::connections::{ClientCertificate, Connection, Sending};
 use super::listener::Stream;
 use super::problem::{self, HEADER_MAX_BYTES};
 use super::socket::Socket;
