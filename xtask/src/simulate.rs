@@ -7,8 +7,8 @@ use usher_tests::{repository, target_dir};
 
 use crate::cargo::{cargo, run as run_command};
 
-/// Stacks of threads that have ended are kept, up to 1 GiB. `pthread_detach` of glibc before 2.38 looks at its thread
-/// once more after that may have ended (glibc bug 19951); a thousand histories detach some hundred thousand threads.
+/// Stacks of threads that have ended are kept, up to 1 GiB. `pthread_detach` of glibc 2.36 reads of its thread once
+/// more after it is marked as detached, and may have ended; a thousand histories detach some hundred thousand threads.
 const KEEP_STACKS: &str = "glibc.pthread.stack_cache_size=1073741824";
 
 /// Command-line options of `cargo xtask simulate`: the simulator's own.
