@@ -565,7 +565,6 @@ mod tests {
     }
 
     /// What other nodes have put, and how often it was asked for.
-    #[derive(Default)]
     struct Elsewhere(HashMap<Digest, Bytes>, AtomicU64);
 
     impl SharedBlobs for Elsewhere {

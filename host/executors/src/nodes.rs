@@ -195,7 +195,7 @@ impl Nodes {
     }
 
     /// Whether this is the hash of a node's secret. Also of one that is silent, as all are while NATS is away:
-    /// nobody else knows its secret.
+    /// a secret stays its process's own until the next one tells another hash.
     pub fn authenticates(&self, secret: &TokenHash) -> bool {
         let is_its = |node: &Node| node.report.introduction.secret_hash.as_ref() == Some(secret);
         self.known().values().any(is_its)

@@ -23,7 +23,7 @@ use usher_journal::{JournalError, new_id};
 
 use crate::JetStreamOptions;
 use crate::message::part_of;
-use crate::nats::{ensure, find, hex, kept, lossy, reader};
+use crate::nats::{find_or_make, hex, kept, lossy, reader};
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,10 +71,7 @@ impl Blobs {
             ..kept()
         };
         let refused = |reason: String| JournalError::Service { stream: name.clone(), reason };
-        let info = match options.makes_stream {
-            true => Some(ensure(&context, config, is_stopping).await?),
-            false => find(&context, &name, is_stopping).await?,
-        };
+        let info = find_or_make(&context, config, options.makes_stream, is_stopping).await?;
         let info =
             info.ok_or_else(|| refused("it isn't there: it has the router's blobs".to_owned()))?;
         if let Some(reason) = lossy(&info.config) {

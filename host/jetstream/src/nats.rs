@@ -99,18 +99,15 @@ impl Stream<JetStream> {
             ]),
             ..kept()
         };
-        let info = if options.makes_stream {
-            ensure(&context, config, &is_stopping).await?
-        } else {
-            let missing = || {
-                refused(
-                    "it isn't there: check journal.stream. A node whose data folder has a journal makes none; copy \
-                     that journal there with `usher journal copy embedded jetstream`, or give an empty data folder"
-                        .to_owned(),
-                )
-            };
-            find(&context, &name, &is_stopping).await?.ok_or_else(missing)?
+        let info = find_or_make(&context, config, options.makes_stream, &is_stopping).await?;
+        let missing = || {
+            refused(
+                "it isn't there: check journal.stream. A node whose data folder has a journal makes none; copy \
+                 that journal there with `usher journal copy embedded jetstream`, or give an empty data folder"
+                    .to_owned(),
+            )
         };
+        let info = info.ok_or_else(missing)?;
         let id = check(&info, &subject).map_err(|reason| {
             refused(format!(
                 "{reason}; give journal.stream another name, or the stream that was made"
@@ -314,14 +311,16 @@ pub(crate) fn reader() -> pull::Config {
     }
 }
 
-/// The stream of this name, which is made if there is none.
-pub(crate) async fn ensure(
+/// The stream of this name; one that isn't there is made if that is wanted.
+pub(crate) async fn find_or_make(
     context: &Context,
     config: Config,
+    makes_stream: bool,
     is_stopping: &watch::Receiver<bool>,
-) -> Result<Info, JournalError> {
+) -> Result<Option<Info>, JournalError> {
     loop {
-        if let Some(found) = find(context, &config.name, is_stopping).await? {
+        let found = find(context, &config.name, is_stopping).await?;
+        if found.is_some() || !makes_stream {
             return Ok(found);
         }
         if !make(context, &config).await? {
@@ -331,7 +330,7 @@ pub(crate) async fn ensure(
 }
 
 /// The stream of this name, if there is one.
-pub(crate) async fn find(
+async fn find(
     context: &Context,
     name: &str,
     is_stopping: &watch::Receiver<bool>,
